@@ -1,0 +1,134 @@
+"""What a run writes: one root, atomic files, and a cache that is verified whenever it is read.
+
+A cache entry is one safetensors file whose header carries a JSON record and the checksum of its
+arrays. It is written under a temporary name and renamed, so another process sees a whole entry or
+none; a truncated or altered entry fails its checksum, is reported, and is computed again.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def outputs() -> Path:
+    """The folder that everything a run writes goes to: ``$GALC_OUTPUTS``, or ``outputs/`` of the project."""
+    return Path(os.environ.get("GALC_OUTPUTS", ROOT / "outputs"))
+
+
+def digest(value: object) -> str:
+    """20 hex digits that identify any JSON value, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def array_digest(*arrays: np.ndarray) -> str:
+    """20 hex digits that identify the bytes, dtypes and shapes of arrays."""
+    sha = hashlib.sha256()
+    for array in arrays:
+        sha.update(f"{array.dtype.str}{array.shape}".encode())
+        sha.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+    return sha.hexdigest()[:20]
+
+
+def file_digest(path: Path) -> str:
+    """20 hex digits that identify a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:20]
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block ends without error.
+
+    Raises whatever the block raises, after removing the temporary file (a full disk leaves nothing).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_json(path: Path, value: object) -> Path:
+    """Write a JSON file whole or not at all."""
+    return write_text(path, json.dumps(value, indent=1, default=str) + "\n")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Arrays and the JSON record that was stored with them."""
+
+    arrays: dict[str, np.ndarray]
+    record: dict
+    path: Path
+
+
+def save(path: Path, arrays: dict[str, np.ndarray], record: dict) -> Entry:
+    """Write one entry atomically. Arrays of any shape and a plain dtype; the record is any JSON value."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
+    header = {"record": json.dumps(record, default=str), "sha256": array_digest(*arrays.values())}
+    with atomic(path) as temporary:
+        save_file(arrays, temporary, metadata=header)
+    return Entry(arrays, json.loads(header["record"]), path)
+
+
+def read(path: Path) -> Entry | None:
+    """Read one entry, or ``None`` (with a warning) if it is broken. Never runs code from the file."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
+        if header.get("sha256") != array_digest(*arrays.values()):
+            raise ValueError("checksum differs")
+        return Entry(arrays, json.loads(header["record"]), path)
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
+        warnings.warn(f"cache entry {path} is broken ({error}); computing it again", stacklevel=2)
+        return None
+
+
+def cached(
+    stage: str, key: dict, compute: Callable[[], tuple[dict[str, np.ndarray], dict]], force: bool = False
+) -> Entry:
+    """The entry of ``stage`` for ``key``: read if whole, else computed once and stored.
+
+    Processes that want the same entry at the same time wait for the first one, then read its result.
+    ``compute`` returns (arrays, record); ``key`` is any JSON value and is kept in the record.
+    """
+    path = outputs() / "cache" / stage / f"{digest(key)}.safetensors"
+    if not force and path.exists() and (entry := read(path)) is not None:
+        return entry
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not force and path.exists() and (entry := read(path)) is not None:
+            return entry
+        arrays, record = compute()
+        return save(path, arrays, {**record, "key": key})
