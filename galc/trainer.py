@@ -1,0 +1,249 @@
+"""One training loop, for the probe and for fine-tuning.
+
+The recipe is the one of the ASL authors (Ridnik et al. 2021, as used by arXiv 2108.02032): Adam with weight
+decay on weights only, a OneCycle learning rate, an exponential moving average of the weights, and the LAST
+epoch as the result. The best epoch and the averaged weights are recorded beside it, never chosen from.
+
+Every epoch draws its randomness from (seed, epoch) alone, so a run that was killed and resumed is the same
+run: bit for bit on a CPU.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from galc import store
+from galc.models import to_device_layout
+
+# (logits (B, K), targets (B, K), trusted (B,)) -> scalar: the mean over the batch
+Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. ``steps`` fixes the number of updates; without it, ``epochs`` passes over the data."""
+
+    epochs: int = 30
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    pct_start: float = 0.2
+    ema_decay: float = 0.9997
+    bf16: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a model is trained on.
+
+    inputs : (N, ...) features, or uint8 images that ``transform`` turns into a batch
+    targets: (N, K) float32 in [0, 1], hard or soft labels
+    trusted: (N,) bool, True where the targets are clean (gold and single-label images)
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    trusted: torch.Tensor
+
+    def __post_init__(self):
+        sizes = {len(self.inputs), len(self.targets), len(self.trusted)}
+        if len(sizes) != 1 or 0 in sizes:
+            raise ValueError(f"inputs, targets and trusted must have one non-zero length, not {sorted(sizes)}")
+        if not torch.isfinite(self.targets).all():
+            raise ValueError("targets hold NaN or infinite values")
+        if self.inputs.is_floating_point() and not torch.isfinite(self.inputs).all():
+            raise ValueError("inputs hold NaN or infinite values; extract the features again")
+
+
+@dataclass
+class Fit:
+    """A finished training: the model of the last epoch, its moving average, and one record an epoch."""
+
+    model: nn.Module
+    ema: nn.Module
+    history: list[dict] = field(default_factory=list)
+
+
+def ema_decay(step: int, limit: float) -> float:
+    """Warm-up of the moving average: step / (step + 9) until it reaches ``limit`` (step counts from 1)."""
+    return min(limit, step / (step + 9))
+
+
+def optimizer_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Weight decay for matrices and kernels only, never for biases and other 1-D parameters (ASL recipe)."""
+    decay = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+def fit(
+    model: nn.Module,
+    data: TrainingSet,
+    loss: Loss,
+    recipe: Recipe,
+    seed: int,
+    *,
+    transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    monitor: Callable[[nn.Module], dict] | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 30.0,
+    log: Callable[[str], None] | None = None,
+) -> Fit:
+    """Train ``model`` in place and return it with its moving average and the record of every epoch.
+
+    ``monitor(model)`` gives the metrics of an epoch (model in eval mode); nothing is selected by them.
+    ``checkpoint`` names a file to resume from and to write at most every ``checkpoint_seconds``.
+    Raises FloatingPointError, naming epoch and step, as soon as an epoch met a loss that is not finite;
+    the last checkpoint stays.
+    """
+    run = _Run(model, data, loss, recipe, seed, transform)
+    if checkpoint is not None:
+        run.resume(checkpoint)
+    saved = time.monotonic()
+    while run.epoch < recipe.epochs:
+        started = time.monotonic()
+        record = {"epoch": run.epoch + 1, "loss": run.train_epoch(), "lr": run.scheduler.get_last_lr()[0]}
+        record["seconds"] = time.monotonic() - started
+        if monitor is not None:
+            model.eval()
+            record |= monitor(model)
+        run.history.append(record)
+        if log is not None:
+            left = (recipe.epochs - run.epoch) * (time.monotonic() - started)
+            log(describe(record, recipe.epochs) + f"  {left:4.0f} s left")
+        last = run.epoch == recipe.epochs
+        if checkpoint is not None and (last or time.monotonic() - saved >= checkpoint_seconds):
+            run.save(checkpoint)
+            saved = time.monotonic()
+    model.eval()
+    run.ema.eval()
+    return Fit(model, run.ema, run.history)
+
+
+def describe(record: dict, epochs: int) -> str:
+    """One line for one epoch."""
+    metrics = "  ".join(f"{name} {record[name]:5.2f}" for name in ("mAP", "CF1", "OF1") if name in record)
+    return f"epoch {record['epoch']:3d}/{epochs}  loss {record['loss']:8.4f}  {metrics}  {record['seconds']:.1f} s"
+
+
+class _Run:
+    """The state of one training: all that a checkpoint must hold."""
+
+    def __init__(self, model, data, loss, recipe, seed, transform):
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = to_device_layout(model, self.device)
+        self.ema = copy.deepcopy(self.model).requires_grad_(False)
+        self.data, self.loss, self.recipe, self.seed = data, loss, recipe, seed
+        self.transform = transform or (lambda batch: batch)
+        self.steps_per_epoch = math.ceil(len(data.targets) / recipe.batch_size)
+        self.optimizer = torch.optim.Adam(
+            optimizer_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True
+        )
+        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer,
+            max_lr=recipe.learning_rate,
+            total_steps=self.steps_per_epoch * recipe.epochs,
+            pct_start=recipe.pct_start,
+        )
+        self.epoch, self.step, self.history = 0, 0, []
+
+    def train_epoch(self) -> float:
+        """One pass over the data; returns the mean loss. No host synchronisation inside a step."""
+        self.model.train()
+        seed = int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0])
+        torch.manual_seed(seed)
+        order = torch.randperm(len(self.data.targets), generator=torch.Generator().manual_seed(seed))
+        losses = [self.train_step(index) for index in order.split(self.recipe.batch_size)]
+        losses = torch.stack(losses).cpu()
+        if not torch.isfinite(losses).all():
+            step = int((~torch.isfinite(losses)).nonzero()[0])
+            raise FloatingPointError(
+                f"the loss became {losses[step]:.3g} in epoch {self.epoch + 1}, step {step + 1}; lower the learning "
+                f"rate ({self.recipe.learning_rate:g}) or check the correction matrix for zero or negative entries"
+            )
+        self.epoch += 1
+        return float(losses.mean())
+
+    def train_step(self, index: torch.Tensor) -> torch.Tensor:
+        inputs, targets, trusted = (
+            tensor[index].to(self.device, non_blocking=True)
+            for tensor in (self.data.inputs, self.data.targets, self.data.trusted)
+        )
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+            logits = self.model(self.transform(inputs))
+        loss = self.loss(logits.float(), targets, trusted)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        self.step += 1
+        self.update_ema()
+        return loss.detach()
+
+    @torch.no_grad()
+    def update_ema(self) -> None:
+        weight = 1 - ema_decay(self.step, self.recipe.ema_decay)
+        torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), weight)
+        for average, current in zip(self.ema.buffers(), self.model.buffers(), strict=True):
+            average.copy_(current)  # running statistics and counters are averages already
+
+    def save(self, path: Path) -> None:
+        arrays = {}
+        for prefix, module in (("model", self.model), ("ema", self.ema)):
+            arrays |= {f"{prefix}/{name}": value.cpu().numpy() for name, value in module.state_dict().items()}
+        for number, slots in self.optimizer.state_dict()["state"].items():
+            arrays |= {f"adam/{number}/{name}": value.cpu().numpy() for name, value in slots.items()}
+        groups = self.optimizer.state_dict()["param_groups"]
+        schedule = {k: v for k, v in self.scheduler.state_dict().items() if isinstance(v, int | float | list)}
+        record = {
+            "fingerprint": self.fingerprint(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "history": self.history,
+            "groups": groups,
+            "schedule": schedule,
+        }
+        store.save(path, arrays, record)
+
+    def resume(self, path: Path) -> None:
+        """Take up a checkpoint of this very run; one of another recipe, data or seed is an error."""
+        entry = store.read(path)
+        if entry is None:
+            return
+        if entry.record["fingerprint"] != self.fingerprint():
+            raise ValueError(f"checkpoint {path} belongs to another recipe, data set or seed; remove it or name another")
+        pick = lambda prefix: {  # noqa: E731
+            name.removeprefix(prefix): torch.from_numpy(array)
+            for name, array in entry.arrays.items()
+            if name.startswith(prefix)
+        }
+        self.model.load_state_dict(pick("model/"))
+        self.ema.load_state_dict(pick("ema/"))
+        slots: dict[int, dict] = {}
+        for name, value in pick("adam/").items():
+            number, slot = name.split("/")
+            slots.setdefault(int(number), {})[slot] = value
+        groups = [{**group, "betas": tuple(group["betas"])} for group in entry.record["groups"]]
+        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        self.scheduler.load_state_dict(entry.record["schedule"])
+        self.epoch, self.step, self.history = (entry.record[name] for name in ("epoch", "step", "history"))
+
+    def fingerprint(self) -> str:
+        targets, trusted = self.data.targets.numpy(), self.data.trusted.numpy()
+        return store.digest([vars(self.recipe), self.seed, store.array_digest(targets, trusted)])
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, inputs: torch.Tensor, transform=None, batch_size: int = 2048) -> torch.Tensor:
+    """(N, K) float32 logits of a model in eval mode, on the CPU."""
+    model.eval()
+    device = next(model.parameters()).device
+    transform = transform or (lambda batch: batch)
+    return torch.cat([model(transform(part.to(device))).float().cpu() for part in inputs.split(batch_size)])
