@@ -1,0 +1,87 @@
+"""Predictions for images that a model was not trained on, and their calibration.
+
+A model that has seen a label repeats it, wrong or not. Splitting the data into folds and predicting each with a
+model trained on the others gives scores that know the image and not its label: what posteriors need.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from galc.trainer import Loss, Recipe, TrainingSet, fit, predict
+
+
+def folds(count: int, number: int, seed: int) -> torch.Tensor:
+    """(count,) fold of each image, sizes equal within one; a permutation drawn from ``seed``."""
+    if count < number:
+        raise ValueError(f"{count} images cannot be split into {number} folds; use fewer folds or more images")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    assignment = torch.empty(count, dtype=torch.long)
+    assignment[order] = torch.arange(count) % number
+    return assignment
+
+
+def crossfit(
+    build: Callable[[], nn.Module],
+    data: TrainingSet,
+    loss: Loss,
+    recipe: Recipe,
+    number: int,
+    seed: int,
+    elsewhere: torch.Tensor | None = None,
+    log: Callable[[str], None] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Out-of-fold logits (N, K) of the averaged weights, and the fold models' mean logits on ``elsewhere``."""
+    assignment = folds(len(data.targets), number, seed)
+    logits = torch.empty(data.targets.shape)
+    others = []
+    for fold in range(number):
+        train = (assignment != fold).nonzero()[:, 0]
+        held = (assignment == fold).nonzero()[:, 0]
+        part = TrainingSet(data.inputs[train], data.targets[train], data.trusted[train])
+        torch.manual_seed(seed + fold)
+        model = fit(build(), part, loss, recipe, seed + fold).ema
+        logits[held] = predict(model, data.inputs[held])
+        if elsewhere is not None:
+            others.append(predict(model, elsewhere))
+        if log is not None:
+            log(f"fold {fold + 1}/{number} predicted")
+    return logits, torch.stack(others).mean(0) if others else None
+
+
+class Platt(nn.Module):
+    """Calibrated log-odds: slope · logit + bias_k, one slope for all classes and one shrunken bias a class.
+
+    Platt (1999), fitted on gold images by maximum likelihood with a ridge on the deviations of the biases from
+    their common value, since most classes have few gold images.
+    """
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.slope = nn.Parameter(torch.ones((), dtype=torch.float64))
+        self.shift = nn.Parameter(torch.zeros((), dtype=torch.float64))
+        self.bias = nn.Parameter(torch.zeros(num_classes, dtype=torch.float64))
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return self.slope * logits.double() + self.shift + self.bias
+
+    def fit(self, logits: torch.Tensor, labels: torch.Tensor, ridge: float = 2.0) -> "Platt":
+        """Fit on (N, K) logits and clean labels; ``ridge`` is the precision of the prior on the biases."""
+        optimizer = torch.optim.LBFGS(self.parameters(), max_iter=100, line_search_fn="strong_wolfe")
+
+        def closure():
+            optimizer.zero_grad()
+            nll = binary_cross_entropy_with_logits(self(logits), labels.double(), reduction="sum")
+            value = nll + ridge / 2 * self.bias.square().sum()
+            value.backward()
+            return value
+
+        optimizer.step(closure)
+        return self
+
+    @torch.no_grad()
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """(N, K) float32 probabilities."""
+        return torch.sigmoid(self(logits)).float()

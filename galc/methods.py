@@ -1,0 +1,87 @@
+"""The methods of the study, one row each: what they train on, how C is estimated, how it enters the loss.
+
+Everything else (model, dropout, batches, learning rate, seeds, noise) is the same for every row, so a table of
+these rows compares methods and nothing else. ``asl-no-dropout`` alone differs in one more thing, and says so.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row.
+
+    title      : as printed in tables and figures
+    data       : "all" = S ∪ G, "gold" = G, "clean" = G ∪ single-label images, "everything" = S ∪ G ∪ single-label
+    loss       : "asl" or "bce", for labels that are taken as they are
+    estimator  : name in galc.estimator.ESTIMATORS, or None where no C is used
+    correction : how C enters: None, "literal-clamped", "literal-unclamped", "forward" or "posterior"
+    dropout    : False switches the dropout of the recipe off
+    about      : one sentence for the reader
+    """
+
+    title: str
+    data: Literal["all", "gold", "clean", "everything"]
+    loss: Literal["asl", "bce"]
+    estimator: str | None
+    correction: Literal["literal-clamped", "literal-unclamped", "forward", "posterior"] | None
+    about: str
+    dropout: bool = True
+
+    @property
+    def sees_noise(self) -> bool:
+        """Whether the noisy labels have any part in it; if not, one run serves every noise level."""
+        return self.data in ("all", "everything")
+
+
+METHODS: dict[str, Method] = {
+    "asl": Method("ASL", "all", "asl", None, None, "Asymmetric loss on S ∪ G, labels taken as they are."),
+    "asl-no-dropout": Method(
+        "ASL without dropout", "all", "asl", None, None, "The same, without the dropout all others have.", dropout=False
+    ),
+    "bce": Method("BCE", "all", "bce", None, None, "Binary cross-entropy on S ∪ G."),
+    "bce-everything": Method(
+        "BCE + single-label", "everything", "bce", None, None, "Binary cross-entropy on S ∪ G and the single-label images."
+    ),
+    "gold-only": Method("Clean: gold", "gold", "asl", None, None, "ASL on the trusted images alone."),
+    "clean-only": Method(
+        "Clean: gold + single-label", "clean", "asl", None, None, "ASL on all clean images: gold and single-label."
+    ),
+    "galc-slr-literal": Method(
+        "GALC-SLR, literal",
+        "all",
+        "asl",
+        "algorithm-1",
+        "literal-clamped",
+        "The paper's formulas to the letter: C = sigmoid(Ĉ), ASL of Cᵀp, the product clamped to 1.",
+    ),
+    "galc-slr-literal-unclamped": Method(
+        "GALC-SLR, literal, unclamped",
+        "all",
+        "asl",
+        "algorithm-1",
+        "literal-unclamped",
+        "The same in the authors' ASL arithmetic, the product left as it is.",
+    ),
+    "galc-slr": Method(
+        "GALC-SLR",
+        "all",
+        "asl",
+        "calibrated-regulators",
+        "forward",
+        "The paper's three steps with a row-stochastic C from calibrated single-label regulators, "
+        "ASL corrected on the probability scale.",
+    ),
+    "true-correction": Method(
+        "True-Correction", "all", "asl", "true", "forward", "GALC-SLR's training with the true C: its upper bound."
+    ),
+    "galc-plus": Method(
+        "GALC-plus",
+        "everything",
+        "bce",
+        "attribution",
+        "posterior",
+        "C by attribution EM, then training on cross-fitted posteriors of the clean labels. What we recommend.",
+    ),
+}

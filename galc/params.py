@@ -1,0 +1,138 @@
+"""Every knob of a run: typed, validated, readable from a notebook's parameters cell or from YAML.
+
+``Params(noise=0.5)`` gives a whole, checked set of parameters. A name that is not one, a value of the wrong type
+or out of range is an error that names the parameter, before any work starts.
+"""
+
+import ast
+import difflib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from galc import store
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ParameterError(ValueError):
+    """A parameter that does not exist or does not fit; the message names it and the mend."""
+
+
+class Params(BaseModel):
+    """The parameters of one run; immutable. See the comments for units and meaning."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+    # data (arXiv 2108.02032, Sec. 4.1)
+    data: str = "pictograms"  # name of a data set, or the path of a COCO folder, a COCO JSON or a CSV
+    gold_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of the >= 2-label images that is trusted
+    single_label_limit: Annotated[int, Field(ge=0)] | None = None  # single-label images a class; None: all
+    split_seed: Annotated[int, Field(ge=0)] = 0  # draws the gold/silver split and the noise
+    noise: Annotated[float, Field(ge=0, le=0.95)] = 0.4  # fraction of labels flipped
+    noise_kind: Literal["symmetric", "pair"] = "symmetric"  # where flipped labels go
+
+    # method (galc.methods)
+    method: str = "galc-plus"
+    seed: Annotated[int, Field(ge=0)] = 0  # draws weights and batches
+
+    # model
+    mode: Literal["probe", "finetune"] = "probe"  # a head on frozen features, or the whole backbone
+    backbone: str = "tf_efficientnet_lite0"  # any timm model
+    weights: str = "auto"  # auto, hub, package, none, or the path of a local file
+    image_size: Annotated[int, Field(ge=16)] | None = None  # pixels; None: as the data set has them (224 at most)
+    hidden: Count = 512  # width of the probe's hidden layer
+    dropout: Fraction = 0.5  # of the probe's hidden layer, or the backbone's drop rate
+
+    # recipe (ASL: Ridnik et al. 2021)
+    epochs: Count = 30
+    batch_size: Count = 128
+    learning_rate: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    ema_decay: Fraction = 0.9997
+
+    # cross-fitting (galc-plus and the estimators that need posteriors of the clean labels)
+    folds: Annotated[int, Field(ge=2)] = 3
+    fold_epochs: Count = 10
+
+    def replace(self, **changes) -> "Params":
+        """A checked copy with some parameters changed."""
+        return checked(self.model_dump() | changes)
+
+
+def checked(values: dict) -> Params:
+    """Params from a dict; raises ParameterError naming each unknown or ill-typed parameter."""
+    unknown = [name for name in values if name not in Params.model_fields]
+    if unknown:
+        raise ParameterError(unknown_message(unknown, list(Params.model_fields)))
+    try:
+        params = Params(**values)
+    except ValidationError as error:
+        lines = [
+            f"parameter {'.'.join(map(str, e['loc'][:1]))!r} = {e['input']!r}: {e['msg'].lower()}"
+            for e in error.errors()
+        ]
+        raise ParameterError("; ".join(dict.fromkeys(lines))) from None
+    from galc.methods import METHODS  # here, since methods know parameters too
+
+    if params.method not in METHODS:
+        raise ParameterError(f"parameter 'method' = {params.method!r}: choose one of {', '.join(METHODS)}")
+    return params
+
+
+def unknown_message(unknown: list[str], known: list[str]) -> str:
+    parts = []
+    for name in unknown:
+        near = difflib.get_close_matches(name, known, n=1)
+        parts.append(f"unknown parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return "; ".join(parts) + f" (known here: {', '.join(known)})"
+
+
+def read(namespace: dict, **fixed) -> Params:
+    """Params from a notebook: ``params = read(globals())`` in the cell after the parameters cell.
+
+    The parameters cell declares what may be set, as annotated literals (``noise: float = 0.4``). papermill adds a
+    cell that begins with "# Parameters" and only warns of names it does not know; here they are an error.
+    Names of the notebook that are no field of Params (such as a list of noise levels) are left to the notebook.
+    Raises ParameterError.
+    """
+    declared, injected = _cells(namespace.get("In", ()))
+    unknown = [name for name in injected if name not in declared]
+    if unknown:
+        raise ParameterError(unknown_message(unknown, declared))
+    return checked({name: namespace[name] for name in declared if name in Params.model_fields} | fixed)
+
+
+def _cells(sources) -> tuple[list[str], list[str]]:
+    """Names declared with an annotation at top level, and names that papermill injected."""
+    declared, injected = [], []
+    for source in sources:
+        try:
+            body = ast.parse(source).body
+        except SyntaxError:  # a cell with magics declares nothing
+            continue
+        declared += [node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+        if source.lstrip().startswith("# Parameters"):
+            injected += [t.id for node in body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)]
+    return list(dict.fromkeys(declared)), injected
+
+
+def load_yaml(path: str | Path) -> dict:
+    """A YAML file of params/ as a dict. Raises ParameterError naming the file if it is not a mapping."""
+    path = Path(path)
+    if not path.exists() and (store.ROOT / path).exists():
+        path = store.ROOT / path
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.name for p in (store.ROOT / "params").glob("*.yaml")))
+        raise ParameterError(f"no such parameter file: {path} (params/ holds {known})") from None
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(value, dict):
+        raise ParameterError(f"{path} must hold a mapping of parameters, not {type(value).__name__}")
+    return value
