@@ -1,0 +1,213 @@
+"""The cache under fire: whole entries or none, broken ones computed again, one computation for many processes."""
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from galc import store
+
+KEY = {"stage": "test", "rate": 0.4}
+
+
+def numbers() -> tuple[dict[str, np.ndarray], dict]:
+    """A small result: arrays of several dtypes and shapes, and a record."""
+    arrays = {
+        "scores": np.arange(12, dtype=np.float32).reshape(3, 4),
+        "labels": np.array([[True, False], [False, True]]),
+        "empty": np.zeros((0, 5), dtype=np.int64),
+    }
+    return arrays, {"seconds": 1.5, "classes": ["cat", "dog"]}
+
+
+def explode():
+    """A computation that must not run."""
+    raise AssertionError("computed again")
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Temporary files that a write left behind."""
+    return [path.name for path in folder.rglob("*.tmp")]
+
+
+def test_an_entry_comes_back_as_it_was_stored():
+    first = store.cached("stage", KEY, numbers)
+    again = store.cached("stage", KEY, explode)
+    for name, array in numbers()[0].items():
+        assert again.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(again.arrays[name], array)
+    assert again.record == first.record == {"seconds": 1.5, "classes": ["cat", "dog"], "key": KEY}
+    assert not leftovers(store.outputs())
+
+
+def test_keys_of_another_order_are_the_same_entry_and_other_values_are_not():
+    store.cached("stage", {"a": 1, "b": 2}, numbers)
+    store.cached("stage", {"b": 2, "a": 1}, explode)
+    with pytest.raises(AssertionError, match="computed again"):
+        store.cached("stage", {"a": 1, "b": 3}, explode)
+
+
+def test_force_computes_again():
+    store.cached("stage", KEY, numbers)
+    with pytest.raises(AssertionError, match="computed again"):
+        store.cached("stage", KEY, explode, force=True)
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 7)
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def flip_a_bit_of_the_arrays(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 0x10
+    path.write_bytes(data)
+
+
+def flip_a_bit_of_the_header(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[10] ^= 0x10
+    path.write_bytes(data)
+
+
+def replace_by_text(path: Path) -> None:
+    path.write_text("no safetensors at all")
+
+
+def drop_the_record(path: Path) -> None:
+    store.save_file({"scores": np.zeros(3)}, path)
+
+
+DAMAGES = [truncate, empty, flip_a_bit_of_the_arrays, flip_a_bit_of_the_header, replace_by_text, drop_the_record]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_broken_entry_is_reported_and_computed_again(damage):
+    path = store.cached("stage", KEY, numbers).path
+    damage(path)
+    calls = []
+    with pytest.warns(UserWarning, match=rf"{path.name}.*broken.*computing it again"):
+        store.cached("stage", KEY, lambda: calls.append(1) or numbers())
+    assert calls == [1]
+    np.testing.assert_array_equal(store.cached("stage", KEY, explode).arrays["scores"], numbers()[0]["scores"])
+
+
+def test_no_single_flipped_bit_of_the_arrays_is_trusted():
+    path = store.cached("stage", KEY, numbers).path
+    whole = path.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    for position in range(start, len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.warns(UserWarning, match="broken"):
+            assert store.read(path) is None
+
+
+def test_a_full_disk_leaves_nothing_behind_and_is_not_hidden(monkeypatch):
+    def full(arrays, path, metadata):
+        Path(path).write_bytes(b"half an entry")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "save_file", full)
+        with pytest.raises(OSError, match="No space left"):
+            store.cached("stage", KEY, numbers)
+    assert not leftovers(store.outputs()) and not list(store.outputs().rglob("*.safetensors"))
+    store.cached("stage", KEY, numbers)
+    store.cached("stage", KEY, explode)
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    path = store.write_text(tmp_path / "note.txt", "old")
+    with pytest.raises(RuntimeError, match="stopped"), store.atomic(path) as temporary:
+        temporary.write_text("half of the n")
+        raise RuntimeError("stopped")
+    assert path.read_text() == "old" and [entry.name for entry in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_a_failed_computation_stores_nothing():
+    with pytest.raises(AssertionError):
+        store.cached("stage", KEY, explode)
+    assert not list(store.outputs().rglob("*.safetensors"))
+    store.cached("stage", KEY, numbers)
+
+
+def compute_slowly(outputs: Path, log: Path, gate: "multiprocessing.synchronize.Barrier") -> None:
+    """Want the entry at the same moment as the other processes; note each computation in a log."""
+    os.environ["GALC_OUTPUTS"] = str(outputs)
+
+    def compute():
+        with open(log, "a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(0.2)
+        return numbers()
+
+    gate.wait()
+    np.testing.assert_array_equal(store.cached("stage", KEY, compute).arrays["scores"], numbers()[0]["scores"])
+
+
+def test_processes_that_want_the_same_entry_compute_it_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    gate = context.Barrier(2)
+    arguments = (store.outputs(), tmp_path / "log", gate)
+    processes = [context.Process(target=compute_slowly, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
+
+
+def die_before_the_rename(outputs: Path) -> None:
+    """Write the whole temporary file, then be killed, as by the out-of-memory killer, before its name is final."""
+    os.environ["GALC_OUTPUTS"] = str(outputs)
+    store.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    store.cached("stage", KEY, numbers)
+
+
+def test_a_process_killed_between_write_and_rename_blocks_nobody():
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=die_before_the_rename, args=(store.outputs(),))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert not list(store.outputs().rglob("*.safetensors")) and leftovers(store.outputs())
+    store.cached("stage", KEY, numbers)
+    store.cached("stage", KEY, explode)
+
+
+def test_json_is_written_whole_and_read_back(tmp_path):
+    value = {"mAP": 51.3, "path": Path("a"), "classes": ["été"]}
+    path = store.write_json(tmp_path / "new" / "record.json", value)
+    assert json.loads(path.read_text()) == {"mAP": 51.3, "path": "a", "classes": ["été"]}
+
+
+def test_the_digest_of_arrays_sees_bytes_dtype_and_shape():
+    a = np.arange(6, dtype=np.int32)
+    others = [a + 1, a.astype(np.int64), a.reshape(2, 3), a.view(np.float32)]
+    digests = {store.array_digest(x) for x in [a, *others]}
+    assert len(digests) == 5
+    assert store.array_digest(a.reshape(2, 3).T) == store.array_digest(np.ascontiguousarray(a.reshape(2, 3).T))
+
+
+@given(
+    st.dictionaries(st.text(max_size=3), st.integers() | st.floats(allow_nan=False) | st.text(max_size=3), max_size=4)
+)
+def test_the_digest_of_a_record_does_not_depend_on_the_order_of_its_keys(record):
+    assert store.digest(record) == store.digest(dict(reversed(record.items())))
+
+
+def test_the_digest_of_a_file_is_the_digest_of_its_content(tmp_path):
+    one, two = store.write_text(tmp_path / "a", "x"), store.write_text(tmp_path / "b", "x")
+    assert store.file_digest(one) == store.file_digest(two) != store.file_digest(store.write_text(two, "y"))
