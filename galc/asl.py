@@ -1,0 +1,224 @@
+"""The asymmetric loss (ASL), and the closed form that turns its outputs into probabilities.
+
+For one label with p = sigmoid(logit), margin m (``clip``) and p_m = max(p - m, 0),
+
+    L+ = -(1 - p)^gamma_pos * log p,        L- = -p_m^gamma_neg * log(1 - p_m)
+
+(Ridnik et al. 2021, Eq. 4-7). The authors train with the focal weights (1 - p)^gamma_pos and p_m^gamma_neg detached
+from the gradient (``detach_focal=True``). ASL is not a proper loss: where the true probability is q, the expected
+gradient q L+' + (1 - q) L-' vanishes at a p other than q. `calibrate` maps that p to q, `uncalibrate` q to p.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+_FLOOR = 1e-6  # p_m under the logarithm, so that log-odds stay finite below the margin
+_TINY = 1e-30  # any other argument of a logarithm
+
+
+class AsymmetricLoss(nn.Module):
+    """ASL of logits (N, K) and targets (N, K), computed in float32 (float64 logits stay so), also under autocast.
+
+    Targets may be soft, t in [0, 1]: the loss is then the expectation t L+ + (1 - t) L-. (The authors' arithmetic
+    mixes the two weights into one; for hard labels both are the same.)
+
+    ``reduction``: "mean" sums over the classes and averages over the batch (default), "sum" sums over both, as the
+    authors do, "none" gives the (N, K) losses. Finite in value and gradient for any finite logit.
+    """
+
+    def __init__(
+        self,
+        gamma_neg: float = 4.0,
+        gamma_pos: float = 0.0,
+        clip: float = 0.05,
+        detach_focal: bool = True,
+        reduction: str = "mean",
+    ):
+        super().__init__()
+        _check(gamma_neg, gamma_pos, clip)
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+        self.gamma_neg, self.gamma_pos, self.clip = gamma_neg, gamma_pos, clip
+        self.detach_focal, self.reduction = detach_focal, reduction
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Scalar loss, or (N, K) with reduction "none". Raises ValueError where the shapes differ."""
+        if logits.shape != targets.shape:
+            raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} differ in shape")
+        x = _float(logits)
+        log_p, log_rest = logsigmoid(x), logsigmoid(-x)
+        # pow() has an infinite slope at 0 for exponents below 1: powers of p go through its logarithm,
+        # and p_m is kept off 0 in the weight alone.
+        if self.clip:
+            rest = (torch.sigmoid(-x) + self.clip).clamp(max=1)  # 1 - p_m
+            log_neg = rest.log()
+            weight_neg = (1 - rest).clamp(min=_TINY) ** self.gamma_neg
+        else:
+            log_neg, weight_neg = log_rest, (self.gamma_neg * log_p).exp()
+        weight_pos = (self.gamma_pos * log_rest).exp()
+        if self.detach_focal:
+            weight_pos, weight_neg = weight_pos.detach(), weight_neg.detach()
+        t = targets.to(x.dtype)
+        loss = -(t * weight_pos * log_p + (1 - t) * weight_neg * log_neg)
+        if self.reduction == "none":
+            return loss
+        return loss.sum() if self.reduction == "sum" else loss.sum() / max(len(loss), 1)
+
+    def extra_repr(self) -> str:
+        return (
+            f"gamma_neg={self.gamma_neg}, gamma_pos={self.gamma_pos}, clip={self.clip}, "
+            f"detach_focal={self.detach_focal}, reduction={self.reduction!r}"
+        )
+
+
+def asl_from_probability(
+    p: Tensor,
+    targets: Tensor,
+    gamma_neg: float = 4.0,
+    gamma_pos: float = 0.0,
+    clip: float = 0.05,
+    detach_focal: bool = True,
+    eps: float = 1e-8,
+) -> Tensor:
+    """Losses (N, K) of outputs p (N, K) on the sigmoid scale and targets (N, K) in [0, 1].
+
+    The authors' arithmetic: every logarithm's argument is clamped at ``eps``, p itself is not clamped, so that
+    p > 1 (a product with a matrix that is no transition matrix) gives log(eps) for an absent label. The base of a
+    focal weight is clamped at 0, which matters for p > 1 with gamma_pos > 0 alone.
+    """
+    _check(gamma_neg, gamma_pos, clip)
+    p = _float(p)
+    rest = (1 - p + clip).clamp(max=1)
+    weight_pos = (1 - p).clamp(min=_TINY) ** gamma_pos
+    weight_neg = (1 - rest).clamp(min=_TINY) ** gamma_neg
+    if detach_focal:
+        weight_pos, weight_neg = weight_pos.detach(), weight_neg.detach()
+    t = targets.to(p.dtype)
+    return -(t * weight_pos * p.clamp(min=eps).log() + (1 - t) * weight_neg * rest.clamp(min=eps).log())
+
+
+def calibrate(
+    p: Tensor, gamma_neg: float = 4.0, gamma_pos: float = 0.0, clip: float = 0.05, detach_focal: bool = True
+) -> Tensor:
+    """The true probability q for which ASL's optimum is the output p; any shape, both in [0, 1].
+
+    q / (1 - q) = p p_m^gamma_neg / ((1 - p_m) (1 - p)^gamma_pos) for detached focal weights, and L-'(p) / -L+'(p)
+    otherwise. Increasing; 0 for p <= clip, where an absent label has no gradient. With clip > 0 and gamma_pos = 0
+    its largest value, at p = 1, is below 1 (0.942 with the defaults): a label more certain than that has its
+    optimum at p = 1. Differentiable. Raises ValueError for p outside [0, 1] or NaN.
+    """
+    _check(gamma_neg, gamma_pos, clip)
+    p = _unit_interval(p, "p")
+    log_p, log_rest = p.clamp(min=_TINY).log(), (1 - p).clamp(min=_TINY).log()
+    log_odds = _log_odds(p, log_p, log_rest, gamma_neg, gamma_pos, clip, detach_focal)
+    return torch.where(p > clip, log_odds.sigmoid(), torch.zeros_like(p))
+
+
+def calibrate_logits(
+    logits: Tensor, gamma_neg: float = 4.0, gamma_pos: float = 0.0, clip: float = 0.05, detach_focal: bool = True
+) -> Tensor:
+    """log(q / (1 - q)) of `calibrate` from ASL's logits; any shape, finite and increasing for any finite logit.
+
+    p_m is floored at 1e-6 (where clip > 0), so below the margin the log-odds fall with log p alone.
+    """
+    _check(gamma_neg, gamma_pos, clip)
+    x = _float(logits)
+    return _log_odds(x.sigmoid(), logsigmoid(x), logsigmoid(-x), gamma_neg, gamma_pos, clip, detach_focal)
+
+
+def uncalibrate(
+    q: Tensor, gamma_neg: float = 4.0, gamma_pos: float = 0.0, clip: float = 0.05, detach_focal: bool = True
+) -> Tensor:
+    """ASL's optimal output p for a true probability q, the inverse of `calibrate`; any shape, both in [0, 1].
+
+    p is ``clip`` at q = 0, and 1 where q exceeds calibrate(1). Solved in float64 by two Newton steps from a table.
+    Differentiable once: dp/dq = 1 / (dq/dp), at most 1e6 (it is infinite at q = 0), and 0 above calibrate(1).
+    Raises ValueError for q outside [0, 1] or NaN.
+    """
+    _check(gamma_neg, gamma_pos, clip)
+    q = _unit_interval(q, "q")
+    setting = (float(gamma_neg), float(gamma_pos), float(clip), detach_focal)
+    grid, values = (table.to(q.device) for table in _table(*setting))
+    exact = q.detach().double()
+    wanted = torch.logit(exact).clamp(values[0], values[-1])
+    cell = torch.searchsorted(values, wanted).clamp(1, len(grid) - 1)
+    low, high = values[cell - 1], values[cell]
+    s = grid[cell - 1] + (grid[cell] - grid[cell - 1]) * (wanted - low) / (high - low).clamp(min=_TINY)
+    for _ in range(2):
+        value, slope = _value_and_slope(lambda s: _log_odds_on_grid(s, *setting), s)
+        s = (s - (value - wanted) / slope.clamp(min=_TINY)).clamp(grid[cell - 1], grid[cell])
+    p = torch.where(exact > 0, clip + (1 - clip) * s.sigmoid(), torch.full_like(exact, clip))
+    if not (torch.is_grad_enabled() and q.requires_grad):
+        return p.to(q.dtype)
+    _, slope = _value_and_slope(lambda p: calibrate(p, *setting), clip + (1 - clip) * s.sigmoid())
+    slope = 1 / slope.clamp(min=1e-6) * (exact <= values[-1].sigmoid())
+    return p.to(q.dtype) + slope.to(q.dtype) * (q - q.detach())  # adds 0, carries the gradient
+
+
+def _log_odds(p, log_p, log_rest, gamma_neg, gamma_pos, clip, detach_focal) -> Tensor:
+    """log(q / (1 - q)) where p, log p and log(1 - p) are given separately, so that no end loses its digits."""
+    if clip:
+        margin = (p - clip).clamp(min=_FLOOR)
+        log_margin, log_kept = margin.log(), torch.log1p(-margin)
+    else:
+        log_margin, log_kept = log_p, log_rest
+    if detach_focal:
+        return log_p + gamma_neg * log_margin - log_kept - gamma_pos * log_rest
+    # L-' = p_m^g / (1 - p_m) - g p_m^(g-1) log(1 - p_m), and -L+' likewise with p and 1 - p exchanged;
+    # p_m^g / (1 - p_m) is taken out of the first, (1 - p)^g / p out of the second.
+    absent = gamma_neg * log_margin - log_kept + torch.log1p(gamma_neg * _ratio(log_margin, log_kept))
+    present = gamma_pos * log_rest - log_p + torch.log1p(gamma_pos * _ratio(log_rest, log_p))
+    return absent - present
+
+
+def _ratio(log_u: Tensor, log_rest: Tensor) -> Tensor:
+    """-log(1 - u) (1 - u) / u from log u and log(1 - u): 1 for u -> 0, 0 for u -> 1."""
+    return torch.where(log_u < -15, torch.ones_like(log_u), -log_rest * (log_rest - log_u.clamp(min=-15)).exp())
+
+
+def _log_odds_on_grid(s, gamma_neg, gamma_pos, clip, detach_focal) -> Tensor:
+    """The log-odds at p = clip + (1 - clip) sigmoid(s): s is a coordinate in which both ends are nearly linear."""
+    u, log_u, log_v = s.sigmoid(), logsigmoid(s), logsigmoid(-s)
+    p, log_rest = clip + (1 - clip) * u, log_v + math.log1p(-clip)
+    log_p = p.log() if clip else log_u
+    return _log_odds(p, log_p, log_rest, gamma_neg, gamma_pos, clip, detach_focal)
+
+
+@lru_cache(maxsize=16)
+def _table(gamma_neg: float, gamma_pos: float, clip: float, detach_focal: bool) -> tuple[Tensor, Tensor]:
+    """A grid in s and the log-odds on it, both increasing, float64, on the CPU."""
+    grid = torch.linspace(-13.7 if clip else -30.0, 30.0, 4096, dtype=torch.float64)  # down to p_m = _FLOOR
+    with torch.no_grad():
+        values = _log_odds_on_grid(grid, gamma_neg, gamma_pos, clip, detach_focal)
+    return grid, values.cummax(0).values
+
+
+def _value_and_slope(function, x: Tensor) -> tuple[Tensor, Tensor]:
+    """f(x) and f'(x) of an elementwise function."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        value = function(x)
+        (slope,) = torch.autograd.grad(value.sum(), x)
+    return value.detach(), slope
+
+
+def _float(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _unit_interval(x: Tensor, name: str) -> Tensor:
+    x = _float(torch.as_tensor(x))
+    if x.numel() and not bool(((x >= 0) & (x <= 1)).all()):  # NaN fails both
+        raise ValueError(f"{name} must lie in [0, 1], got values from {x.min().item()} to {x.max().item()}")
+    return x
+
+
+def _check(gamma_neg: float, gamma_pos: float, clip: float) -> None:
+    if gamma_neg < 0 or gamma_pos < 0:
+        raise ValueError(f"gamma_neg and gamma_pos must not be negative, got {gamma_neg} and {gamma_pos}")
+    if not 0 <= clip < 1:
+        raise ValueError(f"clip must lie in [0, 1), got {clip}")

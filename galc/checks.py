@@ -1,0 +1,58 @@
+"""Named validity checks of what enters the core: scores, labels, transition matrices."""
+
+import torch
+from torch import Tensor
+
+
+def check_labels(labels: Tensor, name: str = "labels") -> Tensor:
+    """``labels`` (N, K) as a bool tensor. Raises ValueError unless it is 2-D and holds 0 and 1 alone."""
+    labels = torch.as_tensor(labels)
+    if labels.ndim != 2:
+        raise ValueError(f"{name} must be (N, K), got shape {tuple(labels.shape)}")
+    if labels.dtype == torch.bool:
+        return labels
+    wrong = (labels != 0) & (labels != 1)
+    if wrong.any():
+        row, column = wrong.nonzero()[0].tolist()
+        raise ValueError(f"{name} must be bool or 0/1, got {labels[row, column].item()} in row {row}, class {column}")
+    return labels.bool()
+
+
+def check_scores(scores: Tensor, labels: Tensor | None = None, name: str = "scores") -> Tensor:
+    """``scores`` (N, K) as a float tensor.
+
+    Raises ValueError unless it is 2-D, finite, and of the shape of ``labels`` where these are given; the message
+    names the first row and class that are at fault.
+    """
+    scores = torch.as_tensor(scores)
+    if scores.ndim != 2:
+        raise ValueError(f"{name} must be (N, K), got shape {tuple(scores.shape)}")
+    if labels is not None and scores.shape != labels.shape:
+        raise ValueError(f"{name} {tuple(scores.shape)} and labels {tuple(labels.shape)} differ in shape")
+    scores = scores if scores.dtype == torch.float64 else scores.float()
+    if not (finite := torch.isfinite(scores)).all():
+        row, column = (~finite).nonzero()[0].tolist()
+        raise ValueError(f"{name} must be finite, got {scores[row, column].item()} in row {row}, class {column}")
+    return scores
+
+
+def check_transition(transition: Tensor, num_classes: int | None = None) -> Tensor:
+    """``transition`` as a float tensor C (K, K), C[i, j] = P(label i was turned into label j); rows sum to 1.
+
+    Raises ValueError, naming the row, unless C is square (of ``num_classes`` where given), finite, not negative,
+    and every row sums to 1 within 1e-5.
+    """
+    transition = torch.as_tensor(transition)
+    size = transition.shape[-1] if num_classes is None and transition.ndim else num_classes
+    if transition.shape != (size, size) or not size:
+        raise ValueError(f"transition must be ({size or 'K'}, {size or 'K'}), got shape {tuple(transition.shape)}")
+    transition = transition if transition.dtype == torch.float64 else transition.float()
+    for wrong, what in (
+        (~torch.isfinite(transition).all(1), "holds NaN or infinity"),
+        ((transition < 0).any(1), "holds a negative probability"),
+        ((transition.sum(1) - 1).abs() > 1e-5, "does not sum to 1 (rows are the true class)"),
+    ):
+        if wrong.any():
+            row = int(wrong.nonzero()[0])
+            raise ValueError(f"row {row} of the transition matrix {what}; its sum is {transition[row].sum():.6g}")
+    return transition
