@@ -20,7 +20,7 @@ from galc.checks import check_transition
 
 _CHORD = 1e-3  # see `forward_asl`
 _EDGE = 1e-6  # distance kept from 1 by sums that may exceed it, so that gradients stay finite
-_TINY = 1e-30
+_TINY = 1e-36
 
 
 def linear(q: Tensor, transition: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def posterior(q: Tensor, labels: Tensor, transition: Tensor) -> Tensor:
     return torch.where(total > 0, there / total.clamp(min=_TINY), labels.to(q.dtype))
 
 
-def literal(logits: Tensor, targets: Tensor, transition: Tensor, clamp: bool, **asl) -> Tensor:
+def literal(logits: Tensor, transition: Tensor, targets: Tensor, clamp: bool, **asl) -> Tensor:
     """The paper's silver loss to the letter, ASL(C^T sigmoid(logits), targets): losses (N, K).
 
     ``clamp=True`` bounds the product at 1; ``clamp=False`` leaves it to the authors' ASL arithmetic, in which

@@ -115,14 +115,14 @@ def test_literal_equals_the_papers_product_one_entry_at_a_time(clamp):
             positive = torch.log(p)
             negative = (1 - rest) ** 4 * torch.log(rest.clamp(min=1e-8))
             expected[n, j] = -positive if targets[n, j] else -negative
-    loss = literal(logits, targets, matrix, clamp=clamp)
+    loss = literal(logits, matrix, targets, clamp=clamp)
     torch.testing.assert_close(loss, expected)
     assert ((logits.sigmoid() @ matrix) > 1.05).any()  # the case in which the two differ
 
 
 def test_literal_clamped_has_no_gradient_where_the_product_exceeds_1():
     logits = torch.zeros(1, K, requires_grad=True)
-    literal(logits, torch.zeros(1, K), torch.full((K, K), 0.6), clamp=True).sum().backward()
+    literal(logits, torch.full((K, K), 0.6), torch.zeros(1, K), clamp=True).sum().backward()
     assert (logits.grad == 0).all()
 
 
@@ -206,6 +206,6 @@ def test_matrices_that_are_no_transition_are_refused_by_row():
     with pytest.raises(ValueError, match="noisy-or"):
         forward_asl(q, q, torch.eye(K), "no-such-form")
     with pytest.raises(ValueError, match="finite"):
-        literal(q, q, bad / 0, clamp=True)
+        literal(q, bad / 0, q, clamp=True)
     with pytest.raises(ValueError, match=r"both be \(N, K\)"):
         forward_bce(q, q.T, torch.eye(K))
