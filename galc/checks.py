@@ -30,8 +30,8 @@ def check_scores(scores: Tensor, labels: Tensor | None = None, name: str = "scor
     if labels is not None and scores.shape != labels.shape:
         raise ValueError(f"{name} {tuple(scores.shape)} and labels {tuple(labels.shape)} differ in shape")
     scores = scores if scores.dtype == torch.float64 else scores.float()
-    if not (finite := torch.isfinite(scores)).all():
-        row, column = (~finite).nonzero()[0].tolist()
+    if not torch.isfinite(scores).all():
+        row, column = (~torch.isfinite(scores)).nonzero()[0].tolist()
         raise ValueError(f"{name} must be finite, got {scores[row, column].item()} in row {row}, class {column}")
     return scores
 

@@ -23,23 +23,21 @@ def evaluate(scores: Tensor, labels: Tensor, threshold: float = 0.5) -> dict[str
 
     Raises ValueError for scores that are not finite, shapes that differ, or labels without any positive.
     """
-    labels = check_labels(labels)
-    scores = check_scores(scores, labels)
-    positives = labels.sum(0).double()
+    scores, labels = _arrays(scores, labels)
+    predicted = scores > threshold
+    hits, guesses, positives = (np.count_nonzero(x, axis=0) for x in (predicted & labels, predicted, labels))
     seen = positives > 0
     if not seen.any():
         raise ValueError("labels hold no positive at all: no metric is defined")
-    predicted = scores > threshold
-    hits, guesses = (predicted & labels).sum(0).double(), predicted.sum(0).double()
-    precision = (hits / guesses.clamp(min=1))[seen].mean()
-    recall = (hits / positives.clamp(min=1))[seen].mean()
+    precision = (hits / np.maximum(guesses, 1))[seen].mean()
+    recall = (hits / np.maximum(positives, 1))[seen].mean()
     percent = {
-        "mAP": average_precision(scores, labels)[seen].mean(),
-        "CF1": 2 * precision * recall / (precision + recall).clamp(min=1e-12),
-        "CF1_macro": (2 * hits / (guesses + positives).clamp(min=1))[seen].mean(),
+        "mAP": _average_precision(scores, labels)[seen].mean(),
+        "CF1": 2 * precision * recall / max(precision + recall, 1e-12),
+        "CF1_macro": (2 * hits / np.maximum(guesses + positives, 1))[seen].mean(),
         "OF1": 2 * hits.sum() / (guesses.sum() + positives.sum()),
     }
-    return {name: 100 * value.item() for name, value in percent.items()} | {"classes_evaluated": int(seen.sum())}
+    return {name: 100 * float(value) for name, value in percent.items()} | {"classes_evaluated": int(seen.sum())}
 
 
 def average_precision(scores: Tensor, labels: Tensor) -> Tensor:
@@ -49,17 +47,7 @@ def average_precision(scores: Tensor, labels: Tensor) -> Tensor:
     scores enter together. Equivalently the mean, over the positives, of the precision at their own score.
     Raises ValueError as `evaluate` does.
     """
-    labels = check_labels(labels)
-    scores = check_scores(scores, labels)
-    columns, wanted = scores.detach().cpu().numpy().T, labels.cpu().numpy().T
-    ordered = np.sort(columns, axis=1)
-    result = np.full(len(columns), np.nan)
-    for k, (column, positive) in enumerate(zip(columns, wanted, strict=True)):
-        found = np.sort(column[positive])
-        if len(found):
-            true = len(found) - np.searchsorted(found, found)  # positives scored at least as high
-            result[k] = np.mean(true / (ordered.shape[1] - np.searchsorted(ordered[k], found)))
-    return torch.from_numpy(result)
+    return torch.from_numpy(_average_precision(*_arrays(scores, labels)))
 
 
 def best_threshold(scores: Tensor, labels: Tensor) -> float:
@@ -82,3 +70,20 @@ def best_threshold(scores: Tensor, labels: Tensor) -> float:
     above, below = values[best], values[best + 1]
     middle = below + (above - below) / 2
     return float(middle if middle < above else below)
+
+
+def _average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    columns, wanted = scores.T, labels.T
+    ordered = np.sort(columns, axis=1)
+    result = np.full(len(columns), np.nan)
+    for k, (column, positive) in enumerate(zip(columns, wanted, strict=True)):
+        found = np.sort(column[positive])
+        if len(found):
+            true = len(found) - np.searchsorted(found, found)  # positives scored at least as high
+            result[k] = np.mean(true / (ordered.shape[1] - np.searchsorted(ordered[k], found)))
+    return result
+
+
+def _arrays(scores: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    labels = check_labels(labels)
+    return check_scores(scores, labels).detach().cpu().numpy(), labels.cpu().numpy()
