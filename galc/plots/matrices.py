@@ -1,0 +1,208 @@
+"""Transition matrices: C[i, j] = P(label i was turned into label j); rows, the true class, sum to 1 (Fig. 4)."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize, SymLogNorm
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import ArrayLike
+
+from galc.plots.style import GREY, LOOKS, style
+
+FLOOR = 1e-3  # smaller probabilities share the darkest colour: symmetric noise of 8 % over 80 classes is just above it
+COLOURS = [LOOKS[name] for name in ("galc-plus", "galc-slr", "asl", "bce", "asl-no-dropout", "galc-slr-literal")]
+
+
+def as_matrix(matrix: ArrayLike, classes: Sequence[str]) -> np.ndarray:
+    """(K, K) float64. Raises ``ValueError`` if it is not square of the classes' number."""
+    matrix = np.asarray(matrix, dtype=float)
+    if matrix.shape != (len(classes), len(classes)):
+        raise ValueError(f"a matrix of shape {matrix.shape} does not fit {len(classes)} classes")
+    return matrix
+
+
+def row_errors(estimate: ArrayLike, truth: ArrayLike) -> tuple[float, float]:
+    """Mean row L1 error, mean over i of Σ_j |Ĉ_ij − C_ij|, and mean diagonal error, mean over i of |Ĉ_ii − C_ii|."""
+    error = np.abs(np.asarray(estimate, dtype=float) - np.asarray(truth, dtype=float))
+    return float(error.sum(1).mean()), float(error.diagonal().mean())
+
+
+@style()
+def transition_heatmap(
+    matrix: ArrayLike,
+    classes: Sequence[str],
+    ax: Axes | None = None,
+    title: str = "",
+    groups: Sequence[str] | None = None,
+    norm: Normalize | None = None,
+    cmap: str = "viridis",
+    colorbar: bool = True,
+) -> Axes:
+    """One (K, K) matrix: rows the true class, columns the noisy class, colours on a log scale from 0.001 to 1.
+
+    ``groups``: one name a class (the supercategory); runs of equal names are bracketed. Class names are written
+    where they can be read, and always shown on hover. ``norm`` and ``cmap`` replace the scale (for differences).
+    """
+    matrix = as_matrix(matrix, classes)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(8.2, 7.4), layout="constrained")
+    image = ax.imshow(matrix, norm=norm or LogNorm(FLOOR, 1, clip=True), cmap=cmap, interpolation="nearest")
+    ax.set(title=title, xlabel="noisy label", ylabel="true label")
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    write_names(ax, classes, groups)
+
+    def at(x: float, y: float) -> str:
+        row, column = round(y), round(x)
+        if not (0 <= row < len(classes) and 0 <= column < len(classes)):
+            return ""
+        return f"{classes[row]} → {classes[column]}: {matrix[row, column]:.4f}"
+
+    ax.format_coord = at
+    if colorbar:
+        bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, pad=0.02, label="probability")
+        if norm is None:
+            bar.set_ticks([0.001, 0.01, 0.1, 1], labels=["≤ 0.001", "0.01", "0.1", "1"])
+    return ax
+
+
+def write_names(ax: Axes, classes: Sequence[str], groups: Sequence[str] | None) -> None:
+    """Class names if a row is at least 4 points high; groups as lines between them and names beside the matrix."""
+    size = min(8.0, 0.95 * ax.get_window_extent().height * 72 / ax.figure.dpi / len(classes))
+    where = np.arange(len(classes))
+    if size >= 4:
+        ax.set_yticks(where, classes, fontsize=size)
+        ax.set_xticks(where, classes, fontsize=size, rotation=90)
+    else:
+        ax.set_xticks([])
+        ax.set_yticks([])
+    ax.tick_params(length=0, pad=1)
+    start = 0
+    for name, run in groupby(groups or []):
+        stop = start + len(list(run))
+        if stop < len(classes):
+            ax.axhline(stop - 0.5, color="white", linewidth=0.4)
+            ax.axvline(stop - 0.5, color="white", linewidth=0.4)
+        if size < 4:
+            middle = (start + stop - 1) / 2
+            ax.annotate(name, (-0.01, middle), xycoords=ax.get_yaxis_transform(), ha="right", va="center", fontsize=6)
+            ax.annotate(
+                name, (middle, -0.01), xycoords=ax.get_xaxis_transform(), ha="center", va="top", fontsize=6, rotation=90
+            )
+        start = stop
+    if size < 4 and groups:
+        ax.xaxis.labelpad, ax.yaxis.labelpad = 36, 42
+
+
+@style()
+def transition_comparison(
+    matrices: Mapping[str, ArrayLike],
+    classes: Sequence[str],
+    groups: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Fig. 4: the first matrix (the truth) beside the estimates; below each estimate its difference from the truth.
+
+    The upper row shares one log scale, the lower one a diverging scale centred at 0, linear within ± 0.01. Each
+    estimate's title gives its mean row L1 error and its mean diagonal error. Returns the (2, n) axes.
+    """
+    names = list(matrices)
+    truth = as_matrix(matrices[names[0]], classes)
+    figure, axes = plt.subplots(
+        2, len(names), figsize=(3.6 * len(names) + 0.8, 7.2), layout="constrained", squeeze=False
+    )
+    differences = {name: as_matrix(matrices[name], classes) - truth for name in names[1:]}
+    limit = max([0.02, *(float(np.abs(d).max()) for d in differences.values())])
+    centred = SymLogNorm(0.01, vmin=-limit, vmax=limit)
+    for column, name in enumerate(names):
+        transition_heatmap(matrices[name], classes, axes[0, column], name, groups, colorbar=False)
+        if column:
+            row_error, diagonal_error = row_errors(matrices[name], truth)
+            below = f"{name} − {names[0]}\nrow L1 {row_error:.2f}, diagonal {diagonal_error:.3f}"
+            transition_heatmap(
+                differences[name], classes, axes[1, column], below, groups, centred, "RdBu_r", colorbar=False
+            )
+    for ax in (*axes[0, 1:], *axes[1, 2:]):
+        ax.set_ylabel("")
+    for ax in axes[0, 1:]:
+        ax.set_xlabel("")
+    axes[1, 0].axis("off")
+    bar = figure.colorbar(axes[0, 0].images[0], ax=axes[0, :], pad=0.01, label="probability")
+    bar.set_ticks([0.001, 0.01, 0.1, 1], labels=["≤ 0.001", "0.01", "0.1", "1"])
+    if differences:
+        figure.colorbar(axes[1, 1].images[0], ax=axes[1, :], pad=0.01, label="difference",
+                        format=FuncFormatter(lambda v, _: f"{v:g}"))  # fmt: skip
+    return axes
+
+
+@style()
+def diagonal_scatter(
+    truth: ArrayLike, estimates: Mapping[str, ArrayLike], sizes: ArrayLike, classes: Sequence[str]
+) -> Sequence[Axes]:
+    """C_kk, the share of labels of class k that were kept, against the class's size: one panel an estimator.
+
+    ``truth`` and each estimate: (K, K); ``sizes``: (K,) labels of each class. Black dashes are the truth, the titles
+    give the mean diagonal error, the three classes that are farthest off are named.
+    """
+    sizes, kept = np.asarray(sizes, dtype=float), as_matrix(truth, classes).diagonal()
+    _, axes = plt.subplots(
+        1, len(estimates), figsize=(2.9 * len(estimates) + 0.4, 3.2), sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, (name, estimate), (colour, marker) in zip(
+        axes[0], estimates.items(), COLOURS * len(estimates), strict=False
+    ):
+        values = as_matrix(estimate, classes).diagonal()
+        ax.vlines(sizes, kept, values, color="#d9d9d9", linewidth=0.8, zorder=1)
+        ax.plot(sizes, kept, "_", color="black", markersize=6, label="true C")
+        ax.plot(sizes, values, marker, color=colour, linestyle="", markersize=4, label="estimate")
+        for k in np.argsort(-np.abs(values - kept))[:3]:
+            ax.annotate(
+                classes[k], (sizes[k], values[k]), (4, 0), textcoords="offset points", fontsize=6.5, va="center"
+            )
+        ax.set(xscale="log", xlabel="labels of the class", title=f"{name}\nerror {row_errors(estimate, truth)[1]:.3f}")
+    axes[0, 0].set_ylabel("share of labels kept, C$_{kk}$")
+    axes[0, 0].legend()
+    return axes[0]
+
+
+@style()
+def requested_vs_observed(
+    requested: ArrayLike, observed: ArrayLike, sizes: ArrayLike, classes: Sequence[str]
+) -> Sequence[Axes]:
+    """Whether injected noise is the noise one asked for. Returns the two axes.
+
+    Left, the diagonal: the share of each class's labels that were kept. Right, the off-diagonals: the wrong labels
+    that each class received, Σ_{i≠j} n_i C_ij; frequent classes receive fewer, for no label flips onto a present one.
+    ``requested`` and ``observed``: (K, K) row-stochastic; ``sizes``: (K,) clean labels of each class. The grey funnel
+    (± 2 standard deviations of that many independent flips) is what chance explains.
+    """
+    requested, observed = as_matrix(requested, classes), as_matrix(observed, classes)
+    sizes = np.maximum(np.asarray(sizes, dtype=float), 1)
+    colour, marker = LOOKS["galc-slr"]
+    _, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.3), layout="constrained")
+
+    asked, order = requested.diagonal(), np.argsort(sizes)
+    width = 2 * np.sqrt(asked * (1 - asked) / sizes)
+    left.fill_between(sizes[order], -width[order], width[order], color=GREY, alpha=0.18, linewidth=0, label="± 2 sd")
+    left.axhline(0, color="black", linewidth=0.8)
+    left.plot(sizes, observed.diagonal() - asked, marker, color=colour, linestyle="", label="one class")
+    left.set(xscale="log", xlabel="clean labels of the class", ylabel="observed − requested C$_{kk}$")
+    left.set_title("Share of labels kept")
+    left.legend()
+
+    moved = requested * sizes[:, None], observed * sizes[:, None]
+    expected, received = (flips.sum(0) - flips.diagonal() for flips in moved)
+    expected = np.maximum(expected, 1e-9)
+    width = 200 / np.sqrt(expected)
+    right.fill_between(sizes[order], -width[order], width[order], color=GREY, alpha=0.18, linewidth=0, label="± 2 sd")
+    right.axhline(0, color="black", linewidth=0.8)
+    excess = 100 * (received / expected - 1)
+    right.plot(sizes, excess, marker, color=colour, linestyle="", label="one class")
+    for k in np.flatnonzero(np.abs(excess) > 1.5 * width)[:5]:
+        right.annotate(classes[k], (sizes[k], excess[k]), (-5, 0), textcoords="offset points", ha="right", va="center")
+    right.set(xscale="log", xlabel="clean labels of the class", ylabel="observed / requested − 1 (%)")
+    right.set_title("Wrong labels received")
+    return left, right

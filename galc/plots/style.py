@@ -1,0 +1,105 @@
+"""How every figure looks: one colour and marker a method, the same in all figures, for colour-blind readers too."""
+
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+
+from galc.methods import METHODS
+
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "figure.dpi": 110,
+    "font.size": 9,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "image.cmap": "viridis",
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "savefig.bbox": "tight",
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+}
+
+# Okabe and Ito's colours and shades of them: told apart in print and by colour-blind readers, the marker besides.
+GREEN, RED, BLUE, GREY = "#009e73", "#d55e00", "#0072b2", "#6b6b6b"
+LOOKS = {
+    "asl": (RED, "o"),
+    "asl-no-dropout": ("#e69f00", "v"),
+    "bce": ("#cc79a7", "s"),
+    "bce-everything": ("#882255", "D"),
+    "gold-only": ("#a3a3a3", "x"),
+    "clean-only": (GREY, "X"),
+    "galc-slr-literal": ("#56b4e9", "<"),
+    "galc-slr-literal-unclamped": ("#7a9fbf", ">"),
+    "galc-slr": (BLUE, "^"),
+    "true-correction": ("#000000", "d"),
+    "galc-plus": (GREEN, "P"),
+}
+
+
+class Look(NamedTuple):
+    """How one method is drawn in every figure."""
+
+    title: str
+    colour: str
+    marker: str
+
+
+def style():
+    """The study's Matplotlib settings, as a context manager or decorator: ``with plots.style(): ...``."""
+    return mpl.rc_context(STYLE)
+
+
+def method_style(name: str) -> Look:
+    """Title, colour and marker of a method by its name or the paper's ("ASL"); an unknown one gets a fixed guess."""
+    key = name.lower()
+    title = METHODS[key].title if key in METHODS else name
+    guess = list(LOOKS.values())[zlib.crc32(key.encode()) % len(LOOKS)]
+    return Look(title, *LOOKS.get(key, guess))
+
+
+def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]], size: float = 8) -> None:
+    """Write each line's name beside its right end, moved apart where they would overlap.
+
+    ``ends`` holds (x, y, text, colour) in data coordinates. The axes' limits must be final: they set the distances.
+    """
+    low, high = ax.get_ylim()
+    height = ax.get_window_extent().height * 72 / ax.figure.dpi
+    ends = sorted(ends, key=lambda end: end[1])
+    heights = spread([end[1] for end in ends], 1.3 * size * (high - low) / height)
+    for (x, y, text, colour), where in zip(ends, heights, strict=True):
+        ax.annotate(
+            text,
+            xy=(x, y),
+            xytext=(1.05, where),
+            textcoords=ax.get_yaxis_transform(),
+            color=colour,
+            fontsize=size,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3},
+        )
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Move sorted heights apart to at least ``gap``: those that would overlap are stacked around their mean."""
+    groups: list[tuple[float, int]] = []
+    for height in heights:
+        centre, count = height, 1
+        while groups and centre - groups[-1][0] < gap * (count + groups[-1][1]) / 2:
+            other, others = groups.pop()
+            centre, count = (centre * count + other * others) / (count + others), count + others
+        groups.append((centre, count))
+    return [c + gap * (i - (n - 1) / 2) for c, n in groups for i in np.arange(n)]
