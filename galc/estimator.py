@@ -1,0 +1,121 @@
+"""The paper's estimate of the corruption matrix (Algorithm 1), and GLC's.
+
+Estimates are (K, K): row i is the true class, column j the noisy class. A class without the images that its row needs
+gets a documented fallback row, never an error; `fallback_rows` says which classes these are.
+"""
+
+import torch
+from torch import Tensor
+
+from galc.checks import check_labels, check_scores, check_transition
+
+SCALES = ("sigmoid", "raw", "rows")
+
+
+def regulators(softmax_scores: Tensor, labels: Tensor) -> Tensor:
+    """Algorithm 1, lines 5-15: row k is the mean softmax output over the single-label images of class k.
+
+    ``softmax_scores`` (N, K), each row a distribution; ``labels`` (N, K) bool, exactly one a row. Returns float32
+    (K, K), rows sum to 1; a class without single-label images gets the uniform row 1 / K. Raises ValueError for an
+    image that has not exactly one label, and for scores that are not finite or of another shape.
+    """
+    labels = check_labels(labels)
+    counts = labels.sum(1)
+    if (counts != 1).any():
+        row = int((counts != 1).nonzero()[0])
+        raise ValueError(f"image {row} has {int(counts[row])} labels; regulators need single-label images")
+    mean = _class_means(check_scores(softmax_scores, labels, "softmax_scores"), labels)
+    mean[fallback_rows(labels)] = 1 / labels.shape[1]
+    return mean.float()
+
+
+def fallback_rows(labels: Tensor) -> Tensor:
+    """(K,) bool: the classes without any image in ``labels`` (N, K), whose rows are the fallback."""
+    return ~check_labels(labels).any(0)
+
+
+def galc_slr(sigmoid_scores: Tensor, labels: Tensor, regulators: Tensor, scale: str = "sigmoid") -> Tensor:
+    """Algorithm 1, lines 17-38: the corruption matrix from multi-label images and the regulators.
+
+    Row k is the mean, over the images that have label k, of
+    f_sig(x) - sum of Reg_p over the image's other labels p + Reg_k * (number of the other labels).
+
+    ``sigmoid_scores`` (N, K) and clean ``labels`` (N, K) of the trusted images, ``regulators`` (K, K). ``scale``:
+    "raw" returns this mean; "sigmoid" its sigmoid, as the paper prints it (no transition matrix: off-diagonals are
+    about 0.5); "rows" clamps it at 0 and divides each row by its sum. Returns float32 (K, K); a class without
+    images, and under "rows" a row without a positive entry, gets the identity row on every scale. Raises ValueError
+    for scores that are not finite, shapes that differ, or another scale.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
+    labels = check_labels(labels)
+    scores = check_scores(sigmoid_scores, labels, "sigmoid_scores")
+    num_classes = labels.shape[1]
+    if regulators.shape != (num_classes, num_classes) or not torch.isfinite(regulators).all():
+        raise ValueError(f"regulators must be a finite ({num_classes}, {num_classes}) matrix")
+    regulators = regulators.double()
+    # together[k, p]: images that have both k and p, for p other than k
+    together = labels.float().T @ labels.float()  # counts below 2^24 are exact
+    together = together.fill_diagonal_(0).double() / labels.sum(0).clamp(min=1)[:, None]
+    raw = _class_means(scores, labels) - together @ regulators + together.sum(1, keepdim=True) * regulators
+    if scale == "rows":
+        return _normalised(raw, fallback_rows(labels))
+    return _with_identity(raw.sigmoid() if scale == "sigmoid" else raw, fallback_rows(labels))
+
+
+def glc(scores: Tensor, labels: Tensor) -> Tensor:
+    """Gold loss correction's estimate (Hendrycks et al. 2018, Eq. 1), taken to many labels.
+
+    Row k is the mean of ``scores`` (N, K) over the trusted images whose clean ``labels`` (N, K) hold k, divided by
+    its sum. Returns float32 (K, K), rows sum to 1; a class without images gets the identity row. Raises ValueError
+    for scores that are not finite or negative, or shapes that differ.
+    """
+    labels = check_labels(labels)
+    scores = check_scores(scores, labels)
+    if (scores < 0).any():
+        row = int((scores < 0).any(1).nonzero()[0])
+        raise ValueError(f"scores must not be negative (probabilities, not logits); image {row} has one that is")
+    return _normalised(_class_means(scores, labels), fallback_rows(labels))
+
+
+def matrix_error(estimate: Tensor, truth: Tensor) -> dict[str, float]:
+    """How far an estimate (K, K), any matrix, is from the true C (K, K).
+
+    row_l1                   mean over rows of sum_j |estimate_ij - truth_ij|
+    diagonal                 mean of |estimate_ii - truth_ii|
+    off_diagonal_correlation Pearson correlation of the off-diagonal entries; NaN where either side is constant
+                             (symmetric noise)
+
+    Raises ValueError for shapes that differ or a truth that is no transition matrix.
+    """
+    truth = check_transition(truth).double()
+    if estimate.shape != truth.shape:
+        raise ValueError(f"estimate {tuple(estimate.shape)} and truth {tuple(truth.shape)} differ in shape")
+    estimate = estimate.double()
+    gap = (estimate - truth).abs()
+    off = ~torch.eye(len(truth), dtype=torch.bool, device=truth.device)
+    first, second = (matrix[off] - matrix[off].mean() for matrix in (estimate, truth))
+    spread = first.norm() * second.norm()
+    constant = min(first.abs().max(), second.abs().max()) < 1e-7
+    return {
+        "row_l1": gap.sum(1).mean().item(),
+        "diagonal": gap.diagonal().mean().item(),
+        "off_diagonal_correlation": float("nan") if constant else (first @ second / spread).item(),
+    }
+
+
+def _class_means(scores: Tensor, labels: Tensor) -> Tensor:
+    """(K, K) float64: row k is the mean of ``scores`` over the images with label k; 0 where there is none."""
+    return (labels.double().T @ scores.double()) / labels.sum(0).clamp(min=1)[:, None]
+
+
+def _with_identity(matrix: Tensor, rows: Tensor) -> Tensor:
+    identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    return torch.where(rows[:, None], identity, matrix).float()
+
+
+def _normalised(matrix: Tensor, rows: Tensor) -> Tensor:
+    """Rows clamped at 0 and divided by their sums; identity where ``rows`` says so or nothing is left."""
+    matrix = matrix.clamp(min=0)
+    total = matrix.sum(1, keepdim=True)
+    return _with_identity(matrix / total.clamp(min=1e-12), rows | (total[:, 0] <= 1e-12))
