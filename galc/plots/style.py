@@ -1,7 +1,8 @@
 """How every figure looks: one colour and marker a method, the same in all figures, for colour-blind readers too."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import matplotlib as mpl
@@ -58,9 +59,19 @@ class Look(NamedTuple):
     marker: str
 
 
-def style():
-    """The study's Matplotlib settings, as a context manager or decorator: ``with plots.style(): ...``."""
-    return mpl.rc_context(STYLE)
+@contextmanager
+def style() -> Iterator[None]:
+    """The study's Matplotlib settings, as a context manager or decorator: ``with plots.style(): ...``.
+
+    It restores these settings alone. ``matplotlib.rc_context`` would also undo what a notebook's backend sets when
+    it draws its first figure, and every later figure would not be shown.
+    """
+    before = {name: mpl.rcParams[name] for name in STYLE}
+    mpl.rcParams.update(STYLE)
+    try:
+        yield
+    finally:
+        mpl.rcParams.update(before)
 
 
 def method_style(name: str) -> Look:

@@ -1,0 +1,275 @@
+"""What the figures draw, not how their pixels look: line data, labels, titles, artists, and the table's text."""
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.collections import FillBetweenPolyCollection
+
+from galc import plots, published
+from galc.methods import METHODS
+from galc.plots.labels import StruckOut
+from galc.plots.style import LOOKS, spread
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Two methods, three noise levels, two seeds one point apart."""
+    rows = [
+        {
+            "method": method,
+            "noise": noise,
+            "seed": seed,
+            "mAP": best - 50 * noise + seed,
+            "CF1": 40.0,
+            "OF1": 45.0 + seed,
+        }
+        for method, best in (("asl", 50), ("galc-plus", 55))
+        for noise in (0.0, 0.2, 0.4)
+        for seed in (0, 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def texts(ax) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+def lines(ax) -> dict:
+    return {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
+
+
+def test_every_method_of_the_study_has_a_look_of_its_own():
+    assert set(LOOKS) == set(METHODS)
+    assert len({look[0] for look in LOOKS.values()}) == len({look[1] for look in LOOKS.values()}) == len(METHODS)
+
+
+def test_the_papers_name_and_ours_share_a_look_and_unknown_names_always_get_the_same_one():
+    assert plots.method_style("ASL") == plots.method_style("asl") == ("ASL", *LOOKS["asl"])
+    assert plots.method_style("mine") == plots.method_style("mine")
+    assert plots.method_style("mine").title == "mine"
+
+
+def test_the_style_leaves_every_other_setting_alone():
+    """A notebook's backend changes settings while it draws its first figure; they must outlive the style."""
+    before = dict(mpl.rcParams)
+    with plots.style():
+        assert mpl.rcParams["axes.grid"] is True
+        mpl.rcParams["interactive"] = not before["interactive"]
+    assert mpl.rcParams["interactive"] is not before["interactive"]
+    mpl.rcParams["interactive"] = before["interactive"]
+    assert dict(mpl.rcParams) == before
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=12).map(sorted), st.floats(0.1, 10))
+def test_labels_are_moved_apart_and_no_farther_than_their_pile_needs(heights, gap):
+    moved = spread(heights, gap)
+    assert all(b - a >= gap * (1 - 1e-6) for a, b in pairwise(moved))
+    assert np.mean(moved) == pytest.approx(np.mean(heights), abs=1e-6)
+    assert max(abs(np.subtract(moved, heights))) <= gap * len(heights)
+
+
+def test_noise_curves_draw_the_mean_and_a_band_of_one_standard_deviation(table):
+    ax = plots.noise_curves(table, "mAP")
+    line = lines(ax)["ASL"]
+    np.testing.assert_allclose(line.get_xdata(), [0, 20, 40])
+    np.testing.assert_allclose(line.get_ydata(), [50.5, 40.5, 30.5])
+    assert line.get_color() == LOOKS["asl"][0] and line.get_marker() == LOOKS["asl"][1]
+    bands = [c for c in ax.collections if isinstance(c, FillBetweenPolyCollection)]
+    heights = bands[0].get_paths()[0].vertices[:, 1]
+    assert len(bands) == 2
+    assert heights.max() == pytest.approx(50.5 + np.sqrt(0.5)) and heights.min() == pytest.approx(30.5 - np.sqrt(0.5))
+    assert texts(ax) == ["ASL", "GALC-plus"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("labels flipped (%)", "mAP (%)")
+
+
+def test_the_papers_curves_are_thin_dashed_lines_in_the_same_colour(table):
+    ax = plots.noise_curves(table, "CF1", published.table())
+    paper = lines(ax)["ASL (paper)"]
+    assert paper.get_linestyle() == "--" and paper.get_linewidth() < 1 and paper.get_color() == LOOKS["asl"][0]
+    np.testing.assert_allclose(paper.get_ydata(), [71.38, 68.01, 64.03, 58.52, 52.24, 45.42, 37.44])
+    assert set(texts(ax)) == {"ASL", "GALC-plus", "ASL (paper)", "GALC-SLR (paper)"}
+
+
+def test_one_seed_draws_a_band_of_no_width(table):
+    ax = plots.noise_curves(table[table["seed"] == 0], "mAP")
+    assert np.isfinite(ax.collections[0].get_paths()[0].vertices).all()
+
+
+def test_a_missing_column_is_named(table):
+    with pytest.raises(ValueError, match="no column mAp; it has method, noise"):
+        plots.noise_curves(table, "mAp")
+
+
+def test_figure_5_has_a_panel_a_metric_and_one_legend(table):
+    axes = plots.noise_panels(table, published.table())
+    assert [ax.get_title(loc="left") for ax in axes] == ["(a) mAP", "(b) CF1", "(c) OF1"]
+    figure = axes[0].figure
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["ASL", "GALC-plus", "ASL (paper)", "GALC-SLR (paper)"]
+    assert not any(texts(ax) for ax in axes)
+
+
+def test_a_given_axes_is_drawn_on_and_returned(table):
+    _, ax = plt.subplots()
+    assert plots.noise_curves(table, ax=ax) is ax
+
+
+def test_learning_curves_mark_the_peak_and_label_the_last_epoch():
+    rows = [("asl", e, s, y + s) for s in (0, 2) for e, y in enumerate([20, 40, 30], 1)]
+    rows += [("galc-plus", e, 0, y) for e, y in enumerate([10, 30, 50], 1)]
+    ax = plots.learning_curves(pd.DataFrame(rows, columns=["method", "epoch", "seed", "mAP"]))
+    assert texts(ax) == ["ASL  31.0  (peak 41.0)", "GALC-plus  50.0"]
+    stars = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == "*"]
+    assert stars == [[[2, 41]], [[3, 50]]]
+
+
+def test_the_table_holds_mean_and_deviation_and_the_papers_numbers(table):
+    frame = plots.results_frame(table, published.table())
+    assert frame.loc[("mAP", "ASL"), "20 %"] == "40.5 ± 0.7"
+    assert frame.loc[("mAP", "ASL (paper)"), "60 %"] == "36.8" and frame.loc[("mAP", "ASL"), "60 %"] == ""
+    assert list(frame.columns) == ["0 %", "10 %", "20 %", "30 %", "40 %", "50 %", "60 %"]
+    assert frame.index.get_level_values(0).unique().tolist() == ["mAP", "CF1", "OF1"]
+    one = plots.results_frame(table[table["seed"] == 1], metrics=["mAP"])
+    assert one.loc[("mAP", "GALC-plus"), "0 %"] == "56.0"
+
+
+def test_our_best_is_bold_and_neither_the_papers_nor_the_upper_bounds_numbers_are(table):
+    bound = table[table["method"] == "asl"].assign(method="true-correction", mAP=70.0)
+    page = plots.results_table(pd.concat([table, bound]), published.table(), ["mAP"]).set_uuid("t").to_html()
+    bold = {rule for block in page.split("}") if "font-weight: bold" in block for rule in block.split("{")[0].split()}
+    cells = {rule.strip("#,") for rule in bold if "_row" in rule}
+    assert cells == {"T_t_row1_col0", "T_t_row1_col2", "T_t_row1_col4"}
+
+
+CLASSES = ["person", "cat", "dog", "car"]
+TRUE = np.full((4, 4), 0.4 / 3) + np.eye(4) * (0.6 - 0.4 / 3)
+
+
+def test_a_heatmap_holds_the_matrix_and_names_what_is_under_the_pointer():
+    ax = plots.transition_heatmap(torch.tensor(TRUE), CLASSES, title="C")
+    np.testing.assert_allclose(ax.images[0].get_array(), TRUE)
+    assert [label.get_text() for label in ax.get_yticklabels()] == CLASSES
+    assert ax.get_ylabel() == "true label" and ax.get_xlabel() == "noisy label"
+    assert ax.format_coord(2.2, 0.4) == "person → dog: 0.1333"
+    assert ax.format_coord(-2, 0) == ax.format_coord(0, 4.6) == ""
+
+
+def test_small_probabilities_do_not_vanish_beside_the_diagonal():
+    """80 classes, 10 % symmetric noise: an off-diagonal entry is 0.00127, and told apart from 0."""
+    norm = plots.transition_heatmap(TRUE, CLASSES).images[0].norm
+    assert norm(0.1 / 79) > norm(0.0) == norm(1e-9) and norm(0.4 / 79) > 0.2
+
+
+def test_80_names_are_written_on_a_large_axes_and_only_their_groups_on_a_small_one():
+    names, groups = [f"class {k}" for k in range(80)], ["left"] * 30 + ["right"] * 50
+    large = plots.transition_heatmap(np.eye(80), names, groups=groups)
+    assert len(large.get_yticklabels()) == 80 and not large.texts
+    _, small = plt.subplots(figsize=(3, 3))
+    plots.transition_heatmap(np.eye(80), names, small, groups=groups)
+    assert len(small.get_yticks()) == 0 and texts(small) == ["left", "left", "right", "right"]
+    assert [line.get_ydata()[0] for line in small.lines if line.get_ydata()[0] == line.get_ydata()[1]] == [29.5]
+
+
+def test_a_matrix_that_does_not_fit_the_classes_is_refused():
+    with pytest.raises(ValueError, match=r"shape \(3, 3\) does not fit 4 classes"):
+        plots.transition_heatmap(np.eye(3), CLASSES)
+
+
+def test_a_comparison_shows_differences_on_a_scale_centred_at_zero():
+    estimate = TRUE + 0.1 * np.eye(4) - 0.025
+    axes = plots.transition_comparison({"true C": TRUE, "ours": estimate}, CLASSES)
+    assert axes.shape == (2, 2)
+    difference = axes[1, 1].images[0]
+    np.testing.assert_allclose(difference.get_array(), estimate - TRUE)
+    assert difference.norm(0.0) == pytest.approx(0.5) and difference.norm.vmax == -difference.norm.vmin
+    assert axes[1, 1].get_title(loc="left") == "ours − true C\nrow L1 0.15, diagonal 0.075"
+
+
+def test_row_errors_of_a_known_case():
+    assert plots.row_errors(np.eye(4), TRUE) == pytest.approx((0.8, 0.4))
+    assert plots.row_errors(TRUE, TRUE) == (0, 0)
+
+
+def test_the_diagonals_are_drawn_against_the_class_size():
+    axes = plots.diagonal_scatter(TRUE, {"identity": np.eye(4), "exact": TRUE}, [10, 20, 30, 1000], CLASSES)
+    drawn = lines(axes[0])
+    np.testing.assert_allclose(drawn["estimate"].get_xydata(), [[10, 1], [20, 1], [30, 1], [1000, 1]])
+    np.testing.assert_allclose(drawn["true C"].get_ydata(), [0.6] * 4)
+    assert [ax.get_title(loc="left") for ax in axes] == ["identity\nerror 0.400", "exact\nerror 0.000"]
+
+
+def test_requested_against_observed_noise_counts_kept_and_received_labels():
+    observed = TRUE.copy()
+    observed[0] = [0.5, 0.5, 0, 0]
+    left, right = plots.requested_vs_observed(TRUE, observed, [100, 100, 100, 100], CLASSES)
+    np.testing.assert_allclose(lines(left)["one class"].get_ydata(), [-0.1, 0, 0, 0], atol=1e-12)
+    # "cat" was to receive 3 x 13.3 wrong labels and got 36.7 more; "dog" and "car" got 13.3 fewer each
+    np.testing.assert_allclose(lines(right)["one class"].get_ydata(), [0, 91.67, -33.33, -33.33], atol=0.01)
+    assert texts(right) == ["cat"]
+
+
+def test_requested_against_observed_bears_no_noise_and_empty_classes():
+    left, right = plots.requested_vs_observed(np.eye(4), np.eye(4), [0, 1, 2, 3], CLASSES)
+    left.figure.draw_without_rendering()
+    assert not right.texts
+
+
+def test_a_montage_marks_lost_and_wrong_labels():
+    clean = torch.tensor([[True, True, False, False], [False, False, True, False]])
+    noisy = torch.tensor([[True, False, False, True], [False, False, True, False]])
+    axes = plots.label_montage(np.zeros((2, 8, 8, 3), dtype=np.uint8), clean, noisy, CLASSES)
+    assert [texts(ax) for ax in axes] == [["person", "cat", "+ car"], ["dog"]]
+    marks = axes[0].texts
+    assert [isinstance(mark, StruckOut) for mark in marks] == [False, True, False]
+    assert marks[2].get_weight() == "bold" and marks[1].get_color() == marks[2].get_color() != "#333333"
+    axes[0].figure.draw_without_rendering()
+
+
+def test_a_montage_reads_files_and_refuses_labels_of_another_shape(tmp_path):
+    plt.imsave(tmp_path / "a.png", np.full((6, 6, 3), 128, dtype=np.uint8))
+    axes = plots.label_montage([tmp_path / "a.png"], np.eye(4)[:1], np.eye(4)[:1], CLASSES)
+    assert axes[0].images[0].get_array().shape[:2] == (6, 6)
+    with pytest.raises(ValueError, match=r"1 images and 4 classes, but clean labels \(2, 4\)"):
+        plots.label_montage([tmp_path / "a.png"], np.eye(4)[:2], np.eye(4)[:2], CLASSES)
+
+
+def test_label_statistics_sort_classes_and_count_labels_of_images():
+    labels = np.array([[0, 1, 1, 0], [0, 1, 0, 0], [0, 1, 1, 1]], dtype=bool)
+    left, right = plots.label_statistics({"clean": labels, "noisy": labels[:, ::-1]}, CLASSES)
+    assert [label.get_text() for label in left.get_xticklabels()] == ["cat", "dog", "car", "person"]
+    np.testing.assert_array_equal(lines(left)["clean"].get_ydata(), [3, 2, 1, 0])
+    np.testing.assert_array_equal(lines(left)["noisy"].get_ydata(), [2, 3, 0, 1])
+    assert left.get_yscale() == "log"
+    values = right.patches[0].get_data().values
+    np.testing.assert_allclose(values, [0, 100 / 3, 100 / 3, 100 / 3])
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["clean: mean 2.00", "noisy: mean 2.00"]
+
+
+def test_the_calibration_curve_shows_how_often_a_score_comes_true():
+    p = np.repeat([0.12, 0.52, 0.92], 100).reshape(-1, 1)
+    labels = np.concatenate([np.arange(100) < n for n in (10, 50, 100)]).reshape(-1, 1)
+    ax = plots.calibration_curve({"p": p}, labels, theory=([0, 1], [0, 1]), bins=10)
+    points = ax.containers[0].lines[0]
+    np.testing.assert_allclose(points.get_xydata(), [[0.12, 0.1], [0.52, 0.5], [0.92, 1.0]])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["perfect", "theory", "p"]
+
+
+def test_a_bin_with_few_scores_is_left_out_and_a_score_of_one_has_a_bin():
+    scores = np.concatenate([np.full(19, 0.3), np.full(20, 1.0)])
+    ax = plots.calibration_curve({"p": scores}, np.ones(39, dtype=bool), bins=10)
+    np.testing.assert_allclose(ax.containers[0].lines[0].get_xydata(), [[1.0, 1.0]])
+
+
+def test_the_plots_import_no_trainer():
+    code = "import sys, galc.plots; print([m for m in sys.modules if m in ('torch', 'galc.trainer', 'galc.study')])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
