@@ -106,8 +106,8 @@ def observed(clean: Tensor, noisy: Tensor | Flips) -> Tensor:
 
     Raises ValueError where shapes differ or an image has not kept its number of labels.
     """
-    clean = check_labels(clean, "clean")
-    noisy_labels = check_labels(noisy.noisy if isinstance(noisy, Flips) else noisy, "noisy")
+    clean = check_labels(clean, "clean").cpu()
+    noisy_labels = check_labels(noisy.noisy if isinstance(noisy, Flips) else noisy, "noisy").cpu()
     if clean.shape != noisy_labels.shape:
         raise ValueError(f"clean {tuple(clean.shape)} and noisy {tuple(noisy_labels.shape)} differ in shape")
     lost, gained = (clean & ~noisy_labels).double(), (noisy_labels & ~clean).double()

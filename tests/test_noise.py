@@ -47,7 +47,7 @@ def case(seed, k, density, kind, rate):
     return labels, make[kind](k, rate)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @cases
 def test_a_flipped_label_is_never_in_the_clean_set_and_the_count_is_kept(seed, k, density, kind, rate):
     labels, transition = case(seed, k, density, kind, rate)
@@ -65,7 +65,7 @@ def test_a_flipped_label_is_never_in_the_clean_set_and_the_count_is_kept(seed, k
     assert torch.equal(rebuilt, flips.noisy)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @cases
 def test_flips_are_as_many_as_asked_for_unless_no_label_can_move_any_more(seed, k, density, kind, rate):
     labels, transition = case(seed, k, density, kind, rate)
