@@ -90,7 +90,8 @@ class MultiLabelData:
 
     def subset(self, index: Tensor | Sequence[int], name: str | None = None) -> "MultiLabelData":
         """The images of an int64 index or a bool mask (N,), in that order."""
-        index = torch.arange(len(self))[torch.as_tensor(index)]
+        index = torch.as_tensor(index)
+        index = torch.arange(len(self))[index if index.dtype == torch.bool else index.long()]
         files = tuple(self.files[i] for i in index.tolist())
         return replace(self, name=name or self.name, files=files, labels=self.labels[index], unlabelled=0)
 
