@@ -9,24 +9,15 @@ Two priors keep rare classes in place: the flip rate r_i of a class is shrunk to
 of strength ``kappa_rate`` labels), its targets towards uniform (Dirichlet prior of ``kappa_target`` labels).
 """
 
-from dataclasses import dataclass
+import itertools
 
 import torch
 
 from galc.noise import symmetric
 
-GRID = tuple((rate, target) for rate in (3.0, 30.0, 300.0, float("inf")) for target in (30.0, 300.0, float("inf")))
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """An estimated transition (K, K), rows sum to 1, and how it came about."""
-
-    transition: torch.Tensor
-    rate: float
-    kappa_rate: float
-    kappa_target: float
-    heldout: dict[str, float]
+INFINITE = float("inf")
+KAPPA_RATES = (30.0, 300.0, INFINITE)  # labels a class
+KAPPA_TARGETS = (30.0, 300.0, 3000.0, INFINITE)  # flipped labels a class
 
 
 def match_counts(probabilities: torch.Tensor, counts: torch.Tensor, steps: int = 30) -> torch.Tensor:
@@ -65,7 +56,7 @@ def maximise(
     """EM with priors: (K, K) transition, rows sum to 1. Infinite strengths hold the prior exactly."""
     num_classes = noisy.shape[1]
     prior = symmetric(num_classes, rate).double()
-    if kappa_rate == kappa_target == float("inf") or rate == 0:
+    if kappa_rate == kappa_target == INFINITE or rate == 0:
         return prior.float()
     clean, noisy, transition = clean.double(), noisy.double(), prior.clone()
     eye = torch.eye(num_classes, dtype=torch.bool)
@@ -75,10 +66,10 @@ def maximise(
         off = counts.masked_fill(eye, 0)
         flipped, total = off.sum(1), counts.sum(1)
         rates = torch.full_like(total, rate)
-        if kappa_rate != float("inf"):
+        if kappa_rate != INFINITE:
             rates = (flipped + kappa_rate * rate) / (total + kappa_rate)
         targets = torch.full_like(off, 1 / (num_classes - 1))
-        if kappa_target != float("inf"):
+        if kappa_target != INFINITE:
             targets = (off + kappa_target / (num_classes - 1)) / (flipped + kappa_target)[:, None]
         transition = torch.where(eye, (1 - rates)[:, None], rates[:, None] * targets)
     return (transition / transition.sum(1, keepdim=True)).float()
@@ -88,3 +79,33 @@ def log_likelihood(transition: torch.Tensor, clean: torch.Tensor, noisy: torch.T
     """Mean Bernoulli log-likelihood of the noisy labels (nats an image) under q = h C."""
     q = (clean.double() @ transition.double()).clamp(1e-9, 1 - 1e-9)
     return float(torch.where(noisy, q.log(), (1 - q).log()).sum(1).mean())
+
+
+def pooled(clean: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
+    """Symmetric C (K, K) at the pooled rate; rows sum to 1. For noise that keeps an image's number of labels."""
+    rate = pooled_rate(match_counts(clean, noisy.sum(1)), noisy)
+    return symmetric(noisy.shape[1], rate).float()
+
+
+def estimate(
+    clean: torch.Tensor, noisy: torch.Tensor, kappa_rates=KAPPA_RATES, kappa_targets=KAPPA_TARGETS, folds: int = 4
+) -> torch.Tensor:
+    """C (K, K), rows sum to 1: attribution EM, its priors' strengths chosen by held-out likelihood.
+
+    ``clean`` (N, K) are probabilities of the clean labels from models that have not seen the image's noisy labels
+    ``noisy`` (N, K) bool; they are shifted to the image's number of labels, which the noise keeps. Each pair of
+    strengths is fitted on all folds of the images but one and scored on that one; infinite strengths, which are
+    the symmetric matrix at the pooled rate, compete as well.
+    """
+    clean = match_counts(clean, noisy.sum(1))
+    rate = pooled_rate(clean, noisy)
+    fold = torch.arange(len(noisy)) % folds
+    scores = {}
+    for kappas in itertools.product(kappa_rates, kappa_targets):
+        scores[kappas] = sum(
+            log_likelihood(
+                maximise(clean[fold != k], noisy[fold != k], rate, *kappas), clean[fold == k], noisy[fold == k]
+            )
+            for k in range(folds)
+        )
+    return maximise(clean, noisy, rate, *max(scores, key=scores.get))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from galc.trainer import Loss, Recipe, TrainingSet, fit, predict
+from galc.trainer import Loss, Recipe, TrainingSet, Transform, fit, predict
 
 
 def folds(count: int, number: int, seed: int) -> torch.Tensor:
@@ -30,25 +30,29 @@ def crossfit(
     recipe: Recipe,
     number: int,
     seed: int,
-    elsewhere: torch.Tensor | None = None,
+    transform: Transform | None = None,
+    prepare: Transform | None = None,
     log: Callable[[str], None] | None = None,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Out-of-fold logits (N, K) of the averaged weights, and the fold models' mean logits on ``elsewhere``."""
-    assignment = folds(len(data.targets), number, seed)
-    logits = torch.empty(data.targets.shape)
-    others = []
+) -> torch.Tensor:
+    """Logits (N, K) for every image of the data set, from models that were not trained on it.
+
+    Images of the training set get the averaged weights of the model whose fold they are; all others the mean
+    over the fold models. ``transform`` augments, ``prepare`` only prepares a batch for prediction.
+    """
+    assignment = folds(len(data.index), number, seed)
+    total = torch.zeros(len(data.inputs), data.targets.shape[1])
+    held_out = torch.empty(len(data.index), data.targets.shape[1])
     for fold in range(number):
-        train = (assignment != fold).nonzero()[:, 0]
-        held = (assignment == fold).nonzero()[:, 0]
-        part = TrainingSet(data.inputs[train], data.targets[train], data.trusted[train])
+        held = assignment == fold
         torch.manual_seed(seed + fold)
-        model = fit(build(), part, loss, recipe, seed + fold).ema
-        logits[held] = predict(model, data.inputs[held])
-        if elsewhere is not None:
-            others.append(predict(model, elsewhere))
+        model = fit(build(), data.take(~held), loss, recipe, seed + fold, transform=transform).ema
+        logits = predict(model, data.inputs, transform=prepare)
+        held_out[held] = logits[data.index[held]]
+        total += logits / number
         if log is not None:
             log(f"fold {fold + 1}/{number} predicted")
-    return logits, torch.stack(others).mean(0) if others else None
+    total[data.index] = held_out
+    return total
 
 
 class Platt(nn.Module):

@@ -1,12 +1,17 @@
-"""The paper's estimate of the corruption matrix (Algorithm 1), and GLC's.
+"""Estimators of the corruption matrix, by name: the paper's (Algorithm 1), GLC's, and ours.
 
 Estimates are (K, K): row i is the true class, column j the noisy class. A class without the images that its row needs
 gets a documented fallback row, never an error; `fallback_rows` says which classes these are.
 """
 
+import inspect
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from galc import attribution
+from galc.asl import calibrate_logits
 from galc.checks import check_labels, check_scores, check_transition
 
 SCALES = ("sigmoid", "raw", "rows")
@@ -119,3 +124,80 @@ def _normalised(matrix: Tensor, rows: Tensor) -> Tensor:
     matrix = matrix.clamp(min=0)
     total = matrix.sum(1, keepdim=True)
     return _with_identity(matrix / total.clamp(min=1e-12), rows | (total[:, 0] <= 1e-12))
+
+
+# --- beyond the paper ----------------------------------------------------------------------------------------------
+
+
+def calibrated_regulators(single_logits: Tensor, single_clean: Tensor, labels: Tensor, prior: float = 5.0) -> Tensor:
+    """C from clean single-label images, on the probability scale: the paper's idea with calibrated numbers.
+
+    Let Q_k be the mean of calibrate(sigmoid f(x)) over the single-label images of class k, the rate at which the
+    silver model expects each NOISY label there, and H_k the mean of the clean posteriors h(x) of the same images.
+    Marginals mix linearly, Q = H C, and a single-label image isolates one row: C_kk = Q_kk / H_kk. The ratio is
+    shrunk towards the mean over all single-label images with the weight of ``prior`` images; what is left of a row
+    is spread evenly, since these few images cannot tell where the flips went.
+
+    single_logits (N, K) of the silver model trained with ASL, single_clean (N, K) cross-fitted probabilities,
+    ``labels`` (N, K) bool with one label a row. Returns float32 (K, K), rows sum to 1; a class without
+    single-label images gets the mean ratio. Raises ValueError without any single-label image.
+    """
+    labels = check_labels(labels)
+    if not len(labels):
+        raise ValueError("no single-label image: raise single_label_limit, or choose an estimator that needs none")
+    noisy = calibrate_logits(check_scores(single_logits, labels, "single_logits")).sigmoid().double()
+    clean = check_scores(single_clean, labels, "single_clean").double()
+    expected, present = ((part * labels).sum(0) for part in (noisy, clean))
+    counts, mean = labels.sum(0), expected.sum() / present.sum()
+    ratio = torch.where(present > 0, expected / present.clamp(min=1e-9), mean)
+    kept = ((counts * ratio + prior * mean) / (counts + prior)).clamp(0, 1)
+    spread = ((1 - kept) / (len(kept) - 1))[:, None].expand(-1, len(kept)).clone()
+    return (spread - torch.diag(spread.diagonal()) + torch.diag(kept)).float()
+
+
+def _algorithm_1(scale: str) -> Callable[..., Tensor]:
+    def estimator(gold_logits, gold_labels, single_logits, single_labels):
+        reg = regulators(single_logits.softmax(1), single_labels)
+        return galc_slr(gold_logits.sigmoid(), gold_labels, reg, scale)
+
+    return estimator
+
+
+ESTIMATORS: dict[str, Callable[..., Tensor]] = {
+    "true": lambda true: true.float(),
+    "identity": lambda true: torch.eye(len(true)),
+    "algorithm-1": _algorithm_1("sigmoid"),
+    "algorithm-1-raw": _algorithm_1("raw"),
+    "algorithm-1-rows": _algorithm_1("rows"),
+    "glc": lambda gold_logits, gold_labels: glc(gold_logits.sigmoid(), gold_labels),
+    "glc-calibrated": lambda gold_logits, gold_labels: glc(calibrate_logits(gold_logits).sigmoid(), gold_labels),
+    "calibrated-regulators": lambda single_logits, single_clean, single_labels: calibrated_regulators(
+        single_logits, single_clean, single_labels
+    ),
+    "pooled-rate": lambda silver_posterior, silver_labels: attribution.pooled(silver_posterior, silver_labels),
+    "attribution": lambda silver_posterior, silver_labels: attribution.estimate(silver_posterior, silver_labels),
+}
+
+
+def needs(name: str) -> tuple[str, ...]:
+    """The evidence that an estimator asks for. Raises ValueError for a name that is none."""
+    if name not in ESTIMATORS:
+        raise ValueError(f"no estimator {name!r}; choose one of {', '.join(ESTIMATORS)}")
+    return tuple(inspect.signature(ESTIMATORS[name]).parameters)
+
+
+def estimate(name: str, **evidence: Tensor) -> Tensor:
+    """C (K, K) by the named estimator; `needs` lists its evidence, more may be given.
+
+    gold_logits, single_logits   (n, K) logits of the silver model on trusted images
+    gold_labels, single_labels   (n, K) bool, their clean labels
+    single_clean                 (n, K) cross-fitted probabilities of the clean labels
+    silver_posterior             (n, K) the same for the noisy images
+    silver_labels                (n, K) bool, the noisy labels
+    true                         (K, K) the injected C, for the upper bound
+
+    Rows sum to 1, but for "algorithm-1" and "algorithm-1-raw". Raises ValueError naming what is missing.
+    """
+    if missing := [need for need in needs(name) if need not in evidence]:
+        raise ValueError(f"estimator {name!r} needs {', '.join(missing)}")
+    return ESTIMATORS[name](**{need: evidence[need] for need in needs(name)})

@@ -16,7 +16,7 @@ class Method:
     data       : "all" = S ∪ G, "gold" = G, "clean" = G ∪ single-label images, "everything" = S ∪ G ∪ single-label
     loss       : "asl" or "bce", for labels that are taken as they are
     estimator  : name in galc.estimator.ESTIMATORS, or None where no C is used
-    correction : how C enters: None, "literal-clamped", "literal-unclamped", "forward" or "posterior"
+    correction : how C enters: None, "literal-clamped", "literal-unclamped", "forward-asl" or "posterior"
     dropout    : False switches the dropout of the recipe off
     about      : one sentence for the reader
     """
@@ -25,7 +25,7 @@ class Method:
     data: Literal["all", "gold", "clean", "everything"]
     loss: Literal["asl", "bce"]
     estimator: str | None
-    correction: Literal["literal-clamped", "literal-unclamped", "forward", "posterior"] | None
+    correction: Literal["literal-clamped", "literal-unclamped", "forward-asl", "posterior"] | None
     about: str
     dropout: bool = True
 
@@ -42,7 +42,12 @@ METHODS: dict[str, Method] = {
     ),
     "bce": Method("BCE", "all", "bce", None, None, "Binary cross-entropy on S ∪ G."),
     "bce-everything": Method(
-        "BCE + single-label", "everything", "bce", None, None, "Binary cross-entropy on S ∪ G and the single-label images."
+        "BCE + single-label",
+        "everything",
+        "bce",
+        None,
+        None,
+        "Binary cross-entropy on S ∪ G and the single-label images.",
     ),
     "gold-only": Method("Clean: gold", "gold", "asl", None, None, "ASL on the trusted images alone."),
     "clean-only": Method(
@@ -69,12 +74,12 @@ METHODS: dict[str, Method] = {
         "all",
         "asl",
         "calibrated-regulators",
-        "forward",
+        "forward-asl",
         "The paper's three steps with a row-stochastic C from calibrated single-label regulators, "
         "ASL corrected on the probability scale.",
     ),
     "true-correction": Method(
-        "True-Correction", "all", "asl", "true", "forward", "GALC-SLR's training with the true C: its upper bound."
+        "True-Correction", "all", "asl", "true", "forward-asl", "GALC-SLR's training with the true C: its upper bound."
     ),
     "galc-plus": Method(
         "GALC-plus",

@@ -1,8 +1,9 @@
 """The two models of the study: an MLP head on frozen features, and a fine-tuned timm backbone."""
 
-import timm
 import torch
 from torch import nn
+
+from galc.backbone import build_backbone
 
 
 def probe(dim: int, num_classes: int, hidden: int = 512, dropout: float = 0.5) -> nn.Sequential:
@@ -10,34 +11,14 @@ def probe(dim: int, num_classes: int, hidden: int = 512, dropout: float = 0.5) -
     return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, num_classes))
 
 
-def finetune(backbone: str, num_classes: int, dropout: float = 0.0, pretrained: bool = True) -> nn.Module:
-    """Any timm model by name: (N, 3, H, W) images in [0, 1] -> (N, num_classes) logits.
+def finetune(backbone: str, num_classes: int, weights: str = "auto", dropout: float = 0.0) -> nn.Module:
+    """A whole timm model, weights as in `build_backbone`: (N, 3, H, W) images in [0, 1] -> (N, num_classes) logits.
 
-    The authors of ASL feed images without mean and std normalisation; so do we.
-    Raises RuntimeError naming the mend where the weights cannot be downloaded.
+    Images are not normalised by a mean and a standard deviation, as in the training of the ASL authors; a linear
+    layer on the pooled features takes the place of the classifier.
     """
-    try:
-        return timm.create_model(backbone, pretrained=pretrained, num_classes=num_classes, drop_rate=dropout)
-    except Exception as error:
-        if not pretrained:
-            raise
-        raise RuntimeError(
-            f"the pretrained weights of {backbone!r} could not be fetched ({error}); connect to the model hub once, "
-            "or pass the path of a weights file as `weights`"
-        ) from error
-
-
-class Standardize(nn.Module):
-    """(x - mean) / std per dimension, fitted on the training features; constant dimensions become 0."""
-
-    def __init__(self, features: torch.Tensor):
-        super().__init__()
-        std, mean = torch.std_mean(features, dim=0, correction=0)
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", torch.where(std > 1e-6, 1 / std.clamp(min=1e-6), torch.zeros_like(std)))
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return (features - self.mean) * self.scale
+    body, _, _, dim = build_backbone(backbone, weights)
+    return nn.Sequential(body.requires_grad_(True), nn.Dropout(dropout), nn.Linear(dim, num_classes))
 
 
 def to_device_layout(model: nn.Module, device: torch.device) -> nn.Module:

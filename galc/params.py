@@ -45,6 +45,7 @@ class Params(BaseModel):
     backbone: str = "tf_efficientnet_lite0"  # any timm model
     weights: str = "auto"  # auto, hub, package, none, or the path of a local file
     image_size: Annotated[int, Field(ge=16)] | None = None  # pixels; None: as the data set has them (224 at most)
+    components: Count = 256  # principal components of the features that the probe sees
     hidden: Count = 512  # width of the probe's hidden layer
     dropout: Fraction = 0.5  # of the probe's hidden layer, or the backbone's drop rate
 
@@ -54,10 +55,11 @@ class Params(BaseModel):
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     ema_decay: Fraction = 0.9997
+    bf16: bool = False  # train in bfloat16 where the hardware has it; loss and metrics stay in float32
 
     # cross-fitting (galc-plus and the estimators that need posteriors of the clean labels)
     folds: Annotated[int, Field(ge=2)] = 3
-    fold_epochs: Count = 10
+    fold_epochs: Count = 30
 
     def replace(self, **changes) -> "Params":
         """A checked copy with some parameters changed."""
@@ -115,9 +117,13 @@ def _cells(sources) -> tuple[list[str], list[str]]:
             body = ast.parse(source).body
         except SyntaxError:  # a cell with magics declares nothing
             continue
-        declared += [node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+        declared += [
+            node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        ]
         if source.lstrip().startswith("# Parameters"):
-            injected += [t.id for node in body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)]
+            injected += [
+                t.id for node in body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)
+            ]
     return list(dict.fromkeys(declared)), injected
 
 

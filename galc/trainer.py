@@ -24,6 +24,8 @@ from galc.models import to_device_layout
 
 # (logits (B, K), targets (B, K), trusted (B,)) -> scalar: the mean over the batch
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+# a batch as it is stored -> a batch as the model takes it
+Transform = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,25 +43,29 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a model is trained on.
+    """What a model is trained on: n images of a data set that is held once and never copied.
 
-    inputs : (N, ...) features, or uint8 images that ``transform`` turns into a batch
-    targets: (N, K) float32 in [0, 1], hard or soft labels
-    trusted: (N,) bool, True where the targets are clean (gold and single-label images)
+    inputs : (N, ...) features, or uint8 images that ``transform`` turns into a batch, of the whole data set
+    index  : (n,) int64, the images to train on
+    targets: (n, K) float32 in [0, 1], hard or soft labels of those images
+    trusted: (n,) bool, True where the targets are clean (gold and single-label images)
     """
 
     inputs: torch.Tensor
+    index: torch.Tensor
     targets: torch.Tensor
     trusted: torch.Tensor
 
     def __post_init__(self):
-        sizes = {len(self.inputs), len(self.targets), len(self.trusted)}
+        sizes = {len(self.index), len(self.targets), len(self.trusted)}
         if len(sizes) != 1 or 0 in sizes:
-            raise ValueError(f"inputs, targets and trusted must have one non-zero length, not {sorted(sizes)}")
+            raise ValueError(f"index, targets and trusted must have one non-zero length, not {sorted(sizes)}")
         if not torch.isfinite(self.targets).all():
             raise ValueError("targets hold NaN or infinite values")
-        if self.inputs.is_floating_point() and not torch.isfinite(self.inputs).all():
-            raise ValueError("inputs hold NaN or infinite values; extract the features again")
+
+    def take(self, part: torch.Tensor) -> "TrainingSet":
+        """The images at positions ``part`` of this training set."""
+        return TrainingSet(self.inputs, self.index[part], self.targets[part], self.trusted[part])
 
 
 @dataclass
@@ -90,7 +96,7 @@ def fit(
     recipe: Recipe,
     seed: int,
     *,
-    transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    transform: Transform | None = None,
     monitor: Callable[[nn.Module], dict] | None = None,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 30.0,
@@ -160,7 +166,7 @@ class _Run:
         seed = int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0])
         torch.manual_seed(seed)
         order = torch.randperm(len(self.data.targets), generator=torch.Generator().manual_seed(seed))
-        losses = [self.train_step(index) for index in order.split(self.recipe.batch_size)]
+        losses = [self.train_step(batch) for batch in order.split(self.recipe.batch_size)]
         losses = torch.stack(losses).cpu()
         if not torch.isfinite(losses).all():
             step = int((~torch.isfinite(losses)).nonzero()[0])
@@ -171,11 +177,10 @@ class _Run:
         self.epoch += 1
         return float(losses.mean())
 
-    def train_step(self, index: torch.Tensor) -> torch.Tensor:
-        inputs, targets, trusted = (
-            tensor[index].to(self.device, non_blocking=True)
-            for tensor in (self.data.inputs, self.data.targets, self.data.trusted)
-        )
+    def train_step(self, batch: torch.Tensor) -> torch.Tensor:
+        inputs = self.data.inputs[self.data.index[batch]].to(self.device, non_blocking=True)
+        targets = self.data.targets[batch].to(self.device, non_blocking=True)
+        trusted = self.data.trusted[batch].to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
             logits = self.model(self.transform(inputs))
         loss = self.loss(logits.float(), targets, trusted)
@@ -218,7 +223,9 @@ class _Run:
         if entry is None:
             return
         if entry.record["fingerprint"] != self.fingerprint():
-            raise ValueError(f"checkpoint {path} belongs to another recipe, data set or seed; remove it or name another")
+            raise ValueError(
+                f"checkpoint {path} belongs to another recipe, data set or seed; remove it or name another"
+            )
         pick = lambda prefix: {  # noqa: E731
             name.removeprefix(prefix): torch.from_numpy(array)
             for name, array in entry.arrays.items()
@@ -236,14 +243,18 @@ class _Run:
         self.epoch, self.step, self.history = (entry.record[name] for name in ("epoch", "step", "history"))
 
     def fingerprint(self) -> str:
-        targets, trusted = self.data.targets.numpy(), self.data.trusted.numpy()
-        return store.digest([vars(self.recipe), self.seed, store.array_digest(targets, trusted)])
+        data = store.array_digest(*(t.numpy() for t in (self.data.index, self.data.targets, self.data.trusted)))
+        return store.digest([vars(self.recipe), self.seed, data])
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, inputs: torch.Tensor, transform=None, batch_size: int = 2048) -> torch.Tensor:
-    """(N, K) float32 logits of a model in eval mode, on the CPU."""
+def predict(
+    model: nn.Module, inputs: torch.Tensor, index: torch.Tensor | None = None, transform=None, batch_size: int = 512
+) -> torch.Tensor:
+    """(n, K) float32 logits, on the CPU, of a model in eval mode for ``inputs[index]`` (all inputs without index)."""
     model.eval()
     device = next(model.parameters()).device
     transform = transform or (lambda batch: batch)
-    return torch.cat([model(transform(part.to(device))).float().cpu() for part in inputs.split(batch_size)])
+    index = torch.arange(len(inputs)) if index is None else index
+    parts = [model(transform(inputs[part].to(device))).float().cpu() for part in index.split(batch_size)]
+    return torch.cat(parts)

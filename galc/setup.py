@@ -1,0 +1,101 @@
+"""From a data set's name to what a model takes: the probe's principal components, or images for fine-tuning."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from galc import images, models, store
+from galc.augment import Augment, to_unit
+from galc.data import MultiLabelData, load, multi_label
+from galc.params import Params
+from galc.trainer import Transform
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Data and model inputs of one study.
+
+    train, test : the data sets; test holds the images with at least two labels (paper, Sec. 4.1)
+    inputs, test_inputs : (N, components) float32, or (N, 3, size, size) uint8 images
+    build       : (hidden, dropout) -> a fresh model
+    augment, prepare : a batch as stored -> as the model takes it, for training and for prediction
+    digest      : identifies inputs and labels by content
+    """
+
+    train: MultiLabelData
+    test: MultiLabelData
+    inputs: torch.Tensor
+    test_inputs: torch.Tensor
+    build: Callable[[int, float], nn.Module]
+    augment: Transform | None
+    prepare: Transform | None
+    digest: str
+
+
+def prepare(p: Params) -> Setup:
+    """Load the data sets of ``p`` and make the inputs of its mode, through the caches."""
+    train, test = load(p.data, "train"), load(p.data, "test")
+    if train.classes != test.classes:
+        raise ValueError(f"{train.name} and {test.name} do not have the same classes; annotate both with one list")
+    test = test.subset(multi_label(test.labels))
+    make = {"probe": _probe, "finetune": _finetune}[p.mode]
+    return make(p, train, test)
+
+
+def _probe(p: Params, train: MultiLabelData, test: MultiLabelData) -> Setup:
+    features = [images.features(part, p.backbone, p.weights, p.image_size) for part in (train, test)]
+    entry = principal_components(*features, p.components)
+    inputs, test_inputs = (torch.from_numpy(entry.arrays[name]) for name in ("train", "test"))
+    return Setup(
+        train,
+        test,
+        inputs,
+        test_inputs,
+        lambda hidden, dropout: models.probe(inputs.shape[1], train.num_classes, hidden, dropout),
+        None,
+        None,
+        store.digest([entry.record["key"], train.digest, test.digest]),
+    )
+
+
+def principal_components(train: np.ndarray, test: np.ndarray, components: int) -> store.Entry:
+    """Features standardised per dimension, then their leading principal components, fitted on all training images.
+
+    Scaled by one number, so that the components keep their relative size: small ones, mostly noise, are then learnt
+    late. Stored, so that every process trains on the same bits.
+    """
+    key = {"train": store.array_digest(train), "test": store.array_digest(test), "components": components}
+
+    def compute():
+        most = min(train.shape)
+        if components > most:
+            raise ValueError(f"parameter 'components' = {components}: at most {most}, the features' rank")
+        pipeline = make_pipeline(StandardScaler(), PCA(components, svd_solver="covariance_eigh"))
+        parts = pipeline.fit_transform(train.astype(np.float64)), pipeline.transform(test.astype(np.float64))
+        scale = 1 / parts[0].std()
+        explained = float(pipeline[-1].explained_variance_ratio_.sum())
+        arrays = dict(zip(("train", "test"), ((scale * part).astype(np.float32) for part in parts), strict=True))
+        return arrays, {"explained_variance": explained}
+
+    return store.cached("components", key, compute)
+
+
+def _finetune(p: Params, train: MultiLabelData, test: MultiLabelData) -> Setup:
+    size = p.image_size or images.native_size(train)
+    inputs, test_inputs = (torch.from_numpy(images.decode(part, size)) for part in (train, test))
+    return Setup(
+        train,
+        test,
+        inputs,
+        test_inputs,
+        lambda _, dropout: models.finetune(p.backbone, train.num_classes, p.weights, dropout),
+        Augment(),
+        to_unit,
+        store.digest([size, images.content(train), images.content(test), train.digest, test.digest]),
+    )
