@@ -77,8 +77,8 @@ def fetch(
     """Fetch one file and return the sha256 it has. A file that is there already is checked, not fetched again.
 
     What was received is kept in ``path``.part until it is whole and passes its checks, and a later call goes on from
-    there. A broken connection is taken up again after ``wait``, 2 ``wait``, ... seconds; ``retries`` is the number
-    of attempts in a row that may bring nothing new.
+    there. A broken connection is taken up again after ``wait``, 2 ``wait``, 4 ``wait``, ... seconds, ``retries`` times
+    after the last attempt that brought anything.
 
     Raises ConnectionError (no connection, or it keeps breaking), FileNotFoundError or PermissionError (the server
     refuses), ValueError (wrong size or checksum; the .part is removed), OSError (full disk; the .part is kept).
