@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from galc import backbone, images, store
-from galc.data import MultiLabelData
+from galc.data import MultiLabelData, load
 
 TINY = "test_efficientnet.r160_in1k"
 SIZE = 32
@@ -361,6 +361,19 @@ def test_the_packaged_weights_are_those_of_a_trained_network_mapped_layer_by_lay
         logits = plain.eval()(batch)
     assert features.shape == (2, 1280) and torch.isfinite(features).all()
     torch.testing.assert_close(plain.classifier(features), logits, rtol=0, atol=1e-4)
+
+
+def test_the_packaged_weights_see_zebras_in_photographs_of_zebras(shared_data):
+    """The real check of layer mapping, normalisation and channel order: ImageNet's class 340 is the zebra."""
+    photographs = load(shared_data / "coco2014_mini")
+    zebra = photographs.labels[:, photographs.classes.index("zebra")] & (photographs.counts <= 2)
+    some = photographs.subset(zebra.nonzero().flatten()[:6])
+    file = next(Path(backbone.find_spec(backbone.PACKAGE).submodule_search_locations[0]).rglob("*.pth"))
+    weight, bias = list(torch.load(file, weights_only=True).values())[-2:]
+    model, mean, std, _ = backbone.build_backbone()
+    with torch.no_grad():
+        logits = model(normalised(some, 224, mean, std)) @ weight.T + bias
+    assert (logits.argmax(1) == 340).all()
 
 
 def test_the_folded_network_has_fewer_layers_and_the_same_features():
