@@ -135,34 +135,27 @@ def uncalibrate(
 ) -> Tensor:
     """ASL's optimal output p for a true probability q, the inverse of `calibrate`; any shape, both in [0, 1].
 
-    p is ``clip`` at q = 0, and 1 where q exceeds calibrate(1). Cubic interpolation in a float64 table, to 1e-9.
-    Differentiable once: dp/dq = 1 / (dq/dp), at most 1e6 (it is infinite at q = 0), and 0 above calibrate(1).
-    Raises ValueError for q outside [0, 1] or NaN.
+    p is ``clip`` at q = 0, and 1 where q exceeds calibrate(1). Cubic interpolation in a table over the log-odds of q,
+    to 1e-9 in float64. Differentiable once: dp/dq = 1 / (dq/dp), at most 1e6 (it is infinite at q = 0), and 0 above
+    calibrate(1). Raises ValueError for q outside [0, 1] or NaN.
     """
     _check(gamma_neg, gamma_pos, clip)
     q = _unit_interval(q, "q")
-    setting = (float(gamma_neg), float(gamma_pos), float(clip), detach_focal)
-    grid, values, slopes = (column.to(q.device) for column in _table(*setting))
-    exact = q.detach().double()
-    wanted = torch.logit(exact).clamp(values[0], values[-1])
-    high = torch.searchsorted(values, wanted).clamp(1, len(grid) - 1)
-    low = high - 1
-    width = values[high] - values[low]
-    t = (wanted - values[low]) / width.clamp(min=_TINY)
-    # cubic Hermite interpolation of s between the two nodes
-    bend = t * (1 - t) * width * ((1 - t) * slopes[low] - t * slopes[high])
-    s = grid[low] + t * t * (3 - 2 * t) * (grid[high] - grid[low]) + bend
-    s = torch.minimum(torch.maximum(s, grid[low]), grid[high])
-    u = s.sigmoid()
-    p = torch.where(exact > 0, clip + (1 - clip) * u, torch.full_like(exact, clip))
+    first, step, nodes, slopes = _table(float(gamma_neg), float(gamma_pos), float(clip), detach_focal, q.dtype)
+    nodes, slopes = nodes.to(q.device), slopes.to(q.device)
+    fixed = q.detach()
+    place = ((torch.logit(fixed) - first) / step).clamp(0, len(nodes) - 1)
+    low = place.long().clamp(max=len(nodes) - 2)
+    t, left, right, slope, next_slope = place - low, nodes[low], nodes[low + 1], slopes[low], slopes[low + 1]
+    # cubic Hermite interpolation between two nodes; slopes are dp per step
+    p = left + t * t * (3 - 2 * t) * (right - left) + t * (1 - t) * ((1 - t) * slope - t * next_slope)
+    p = torch.where(fixed > 0, p, torch.full_like(p, clip))
     if not (torch.is_grad_enabled() and q.requires_grad):
-        return p.to(q.dtype)
-    dp_ds = (1 - clip) * u * torch.sigmoid(-s)
-    ds_df = 6 * t * (1 - t) * (grid[high] - grid[low]) / width.clamp(min=_TINY)
-    ds_df = ds_df + (1 - t) * (1 - 3 * t) * slopes[low] + t * (3 * t - 2) * slopes[high]
-    dp_dq = dp_ds * ds_df / (wanted.sigmoid() * torch.sigmoid(-wanted))
-    dp_dq = dp_dq.clamp(0, 1e6) * (exact <= values[-1].sigmoid())
-    return p.to(q.dtype) + dp_dq.to(q.dtype) * (q - q.detach())  # adds 0, carries the gradient
+        return p
+    dp = 6 * t * (1 - t) * (right - left) + (1 - t) * (1 - 3 * t) * slope + t * (3 * t - 2) * next_slope
+    dp_dq = dp / (step * fixed * (1 - fixed)).clamp(min=_TINY)
+    dp_dq = dp_dq.clamp(0, 1e6) * (place < len(nodes) - 1)
+    return p + dp_dq * (q - fixed)  # adds 0, carries the gradient
 
 
 def _log_odds(p, log_p, log_rest, gamma_neg, gamma_pos, clip, detach_focal) -> Tensor:
@@ -195,14 +188,27 @@ def _log_odds_on_grid(s, gamma_neg, gamma_pos, clip, detach_focal) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _table(gamma_neg: float, gamma_pos: float, clip: float, detach_focal: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """A grid in s, the log-odds F(s) on it, both increasing, and ds/dF there; float64, on the CPU."""
+def _table(gamma_neg: float, gamma_pos: float, clip: float, detach_focal: bool, dtype: torch.dtype):
+    """p and its slope at evenly spaced log-odds of q: (first log-odds, step, (n,) p, (n,) dp per step), on the CPU.
+
+    Worked out in float64 by bisection of s, in which the log-odds increase.
+    """
+    setting = (gamma_neg, gamma_pos, clip, detach_focal)
+    ends = torch.tensor([-13.7 if clip else -30.0, 30.0], dtype=torch.float64)  # down to p_m = _FLOOR
+    first, last = _log_odds_on_grid(ends, *setting).tolist()
+    wanted = torch.linspace(first, last, 16384, dtype=torch.float64)
+    low, high = (end.expand_as(wanted).clone() for end in ends)
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = _log_odds_on_grid(middle, *setting) < wanted
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     with torch.enable_grad():
-        grid = torch.linspace(-13.7 if clip else -30.0, 30.0, 4096, dtype=torch.float64)  # down to p_m = _FLOOR
-        grid.requires_grad_()
-        values = _log_odds_on_grid(grid, gamma_neg, gamma_pos, clip, detach_focal)
-        (slopes,) = torch.autograd.grad(values.sum(), grid)
-    return grid.detach(), values.detach().cummax(0).values, 1 / slopes.clamp(min=_TINY)
+        s = ((low + high) / 2).requires_grad_()
+        p = clip + (1 - clip) * s.sigmoid()
+        (dp,) = torch.autograd.grad(p.sum(), s, retain_graph=True)
+        (df,) = torch.autograd.grad(_log_odds_on_grid(s, *setting).sum(), s)
+    step = float(wanted[1] - wanted[0])
+    return first, step, p.detach().to(dtype), (dp * step / df.clamp(min=_TINY)).to(dtype)
 
 
 def _float(x: Tensor) -> Tensor:

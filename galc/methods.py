@@ -84,7 +84,7 @@ METHODS: dict[str, Method] = {
     "galc-plus": Method(
         "GALC-plus",
         "everything",
-        "bce",
+        "asl",
         "attribution",
         "posterior",
         "C by attribution EM, then training on cross-fitted posteriors of the clean labels. What we recommend.",

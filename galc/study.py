@@ -62,10 +62,15 @@ class Study:
         """The clean test images with at least two labels."""
         return self.setup.test
 
+    @property
+    def split_seed(self) -> int:
+        p = self.params
+        return p.seed if p.split_seed is None else p.split_seed
+
     @cached_property
     def split(self) -> Split:
         p = self.params
-        return split(self.train.labels, p.gold_fraction, p.single_label_limit, p.split_seed)
+        return split(self.train.labels, p.gold_fraction, p.single_label_limit, self.split_seed)
 
     @cached_property
     def true(self) -> Tensor:
@@ -78,7 +83,7 @@ class Study:
         """(N, K) bool labels as a user would get them: noisy for silver images, clean for all others."""
         silver = self.split.silver
         labels = self.train.labels.clone()
-        labels[silver] = noise.inject(labels[silver], self.true, self.params.split_seed)
+        labels[silver] = noise.inject(labels[silver], self.true, self.split_seed)
         return labels
 
     @property
@@ -91,10 +96,10 @@ class Study:
         """What all stages of this study depend on, beside the noise and the seed."""
         p = self.params
         # what else decides the inputs (data set, backbone, image size, ...) is in the setup's digest, by content
-        names = "gold_fraction single_label_limit split_seed mode backbone weights hidden dropout"
+        names = "gold_fraction single_label_limit mode backbone weights hidden dropout"
         names += " epochs batch_size learning_rate weight_decay ema_decay bf16 folds fold_epochs"
         values = {name: getattr(p, name) for name in names.split()}
-        return values | {"data": self.setup.digest, "code": code_digest()}
+        return values | {"split_seed": self.split_seed, "data": self.setup.digest, "code": code_digest()}
 
     @property
     def noise_key(self) -> dict:
