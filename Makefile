@@ -16,7 +16,7 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 .DELETE_ON_ERROR:
 
 study: $(STAMP)
-	$(BIN)/python -m galc.study $(PARAMS)
+	$(BIN)/python -m galc.pipeline $(PARAMS)
 
 # Two workers, one thread each: more threads than cores only fight. A file's tests stay in one worker.
 test: $(STAMP)

@@ -115,6 +115,11 @@ def read(path: Path) -> Entry | None:
         return None
 
 
+def path_of(stage: str, key: dict) -> Path:
+    """Where the cache entry of ``stage`` for ``key`` lies, or will lie."""
+    return outputs() / "cache" / stage / f"{digest(key)}.safetensors"
+
+
 def cached(
     stage: str, key: dict, compute: Callable[[], tuple[dict[str, np.ndarray], dict]], force: bool = False
 ) -> Entry:
@@ -123,7 +128,7 @@ def cached(
     Processes that want the same entry at the same time wait for the first one, then read its result.
     ``compute`` returns (arrays, record); ``key`` is any JSON value and is kept in the record.
     """
-    path = outputs() / "cache" / stage / f"{digest(key)}.safetensors"
+    path = path_of(stage, key)
     if not force and path.exists() and (entry := read(path)) is not None:
         return entry
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ Transform = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. ``steps`` fixes the number of updates; without it, ``epochs`` passes over the data."""
+    """How to train; the values of `galc.params.Params`."""
 
     epochs: int = 30
     batch_size: int = 128
@@ -124,8 +124,7 @@ def fit(
         if log is not None:
             left = (recipe.epochs - run.epoch) * (time.monotonic() - started)
             log(describe(record, recipe.epochs) + f"  {left:4.0f} s left")
-        last = run.epoch == recipe.epochs
-        if checkpoint is not None and (last or time.monotonic() - saved >= checkpoint_seconds):
+        if checkpoint is not None and time.monotonic() - saved >= checkpoint_seconds:
             run.save(checkpoint)
             saved = time.monotonic()
     model.eval()
@@ -183,7 +182,12 @@ class _Run:
         trusted = self.data.trusted[batch].to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
             logits = self.model(self.transform(inputs))
-        loss = self.loss(logits.float(), targets, trusted)
+        try:
+            loss = self.loss(logits.float(), targets, trusted)
+        except ValueError:  # corrections refuse scores that are not finite; the epoch's end names the step
+            if torch.isfinite(logits).all():
+                raise
+            loss = logits.sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -1,0 +1,101 @@
+"""``python -m galc.pipeline params/table1.yaml``: the whole experiment of a file, the notebooks, the report.
+
+The runs come first, side by side; then the notebooks are executed by papermill and find every result in the cache;
+then the results notebook becomes ``report.html``. A second call computes nothing; an interrupted one goes on.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from galc import grid, report, store
+from galc.params import ParameterError, load_yaml
+from galc.progress import track
+
+KEYS = {"base", "grid", "notebooks", "report"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="galc.pipeline", description=__doc__.splitlines()[0])
+    parser.add_argument("file", help="a YAML file of params/: base, grid, notebooks, report")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
+    parser.add_argument("--workers", type=int, help="processes that train side by side (default: one a core)")
+    options = parser.parse_args(arguments)
+    started = time.monotonic()
+    try:
+        spec = read(options.file, dict(options.p))
+        points = grid.expand(spec["base"], spec["grid"])
+        records = grid.run_all(points, options.workers, "step 2 of 3, training")
+        write_results(Path(options.file).stem, grid.frame(records))
+        executed = execute(spec.get("notebooks", []), spec["base"])
+        if name := spec.get("report"):
+            page = report.from_notebook(executed[name], store.outputs() / "report.html")
+            print(f"report: {page}")
+    except (ParameterError, FileNotFoundError, NotebookError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"done in {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def read(file: str, overrides: dict[str, str]) -> dict:
+    """The checked content of a parameter file, with ``-p`` values (YAML literals) put into its base."""
+    import yaml
+
+    spec = {"base": {}, "grid": {}} | load_yaml(file)
+    if unknown := set(spec) - KEYS:
+        raise ParameterError(f"{file}: unknown key {', '.join(sorted(unknown))}; known: {', '.join(sorted(KEYS))}")
+    spec["base"] |= {name: yaml.safe_load(value) for name, value in overrides.items()}
+    return spec
+
+
+def write_results(name: str, table) -> Path:
+    """The table of all runs as CSV, whole or not at all."""
+    path = store.outputs() / f"{name}.csv"
+    store.write_text(path, table.to_csv(index=False))
+    print(f"table: {path}")
+    return path
+
+
+class NotebookError(RuntimeError):
+    """A notebook failed; the message names it, and where its output was kept."""
+
+
+def execute(names: list[str], base: dict, workers: int = 2) -> dict[str, Path]:
+    """Execute notebooks into outputs/ through papermill, two at a time; returns name -> executed notebook."""
+    paths = {name: store.outputs() / f"{name}.ipynb" for name in names}
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = pool.map(lambda name: _papermill(name, paths[name], base), names)
+        list(track(jobs, len(names), "step 3 of 3, notebooks", "notebook"))
+    return paths
+
+
+def _papermill(name: str, output: Path, base: dict) -> None:
+    """Its own process, since papermill's logging and kernels are global; no input, since it could wait for some."""
+    source = store.ROOT / "notebooks" / f"{name}.ipynb"
+    if not source.exists():
+        raise FileNotFoundError(f"no such notebook: {source}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(source),
+        str(output),
+        "--no-progress-bar",
+        "--cwd",
+        str(store.ROOT),
+    ]
+    for key, value in base.items():
+        command += ["-p", key, str(value)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        tail = "\n".join(done.stderr.strip().splitlines()[-15:])
+        raise NotebookError(f"{name} failed; its cells and the traceback are in {output}\n{tail}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""The stages that lead to a final model, each computed once and stored.
+
+    data -> features -> split and noise -> silver model f (step 1) -> C (step 2)
+
+A stage is stored under a key made of the parameters it depends on, the content of its inputs and the code that
+computes it: shared stages are computed once, whoever asks first, and a result is never older than its code.
+"""
+
+from collections.abc import Callable
+from functools import cache, cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from galc import attribution, estimator, metrics, noise, objectives, store
+from galc.asl import calibrate_logits
+from galc.crossfit import Platt, crossfit
+from galc.data import MultiLabelData, Split, split
+from galc.params import Params
+from galc.setup import Setup, prepare
+from galc.trainer import Fit, Loss, Recipe, TrainingSet, fit, predict
+
+Log = Callable[[str], None] | None
+# modules whose code decides a result; figures, readers and reports do not
+SCIENCE = """asl attribution augment checks correction crossfit estimator metrics models noise objectives setup stages
+study trainer"""
+
+
+@cache
+def code_digest() -> str:
+    """Identifies the code that results depend on."""
+    folder = Path(__file__).parent
+    return store.digest([store.file_digest(folder / f"{name}.py") for name in SCIENCE.split()])
+
+
+class Stages:
+    """The stages of one data set, split, noise level and seed, shared by all methods."""
+
+    def __init__(self, params: Params, log: Log = None):
+        self.params, self.log = params, log
+
+    # --- data and noise ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def setup(self) -> Setup:
+        """Data sets, model inputs, and how a model is built."""
+        names = ("data", "mode", "backbone", "weights", "image_size", "components")
+        return _setup(Params(**{name: getattr(self.params, name) for name in names}))
+
+    @property
+    def train(self) -> MultiLabelData:
+        return self.setup.train
+
+    @property
+    def test(self) -> MultiLabelData:
+        """The clean test images with at least two labels."""
+        return self.setup.test
+
+    @property
+    def split_seed(self) -> int:
+        p = self.params
+        return p.seed if p.split_seed is None else p.split_seed
+
+    @cached_property
+    def split(self) -> Split:
+        p = self.params
+        return split(self.train.labels, p.gold_fraction, p.single_label_limit, self.split_seed)
+
+    @cached_property
+    def true(self) -> Tensor:
+        """(K, K) transition of the injected noise, rows sum to 1."""
+        make = {"symmetric": noise.symmetric, "pair": noise.pair_flip}[self.params.noise_kind]
+        return make(self.train.num_classes, self.params.noise)
+
+    @cached_property
+    def observed(self) -> Tensor:
+        """(N, K) bool labels as a user would get them: noisy for silver images, clean for all others."""
+        silver = self.split.silver
+        labels = self.train.labels.clone()
+        labels[silver] = noise.inject(labels[silver], self.true, self.split_seed)
+        return labels
+
+    @property
+    def clean(self) -> Tensor:
+        """(m,) index of the trusted images: gold and single-label."""
+        return torch.cat([self.split.gold, self.split.single])
+
+    @cached_property
+    def key(self) -> dict:
+        """What all stages of this study depend on, beside the noise and the seed."""
+        p = self.params
+        # what else decides the inputs (data set, backbone, image size, ...) is in the setup's digest, by content
+        names = "gold_fraction single_label_limit mode backbone weights hidden dropout"
+        names += " epochs batch_size learning_rate weight_decay ema_decay bf16 folds fold_epochs"
+        values = {name: getattr(p, name) for name in names.split()}
+        return values | {"split_seed": self.split_seed, "data": self.setup.digest, "code": code_digest()}
+
+    @property
+    def noise_key(self) -> dict:
+        return {"noise": self.params.noise, "noise_kind": self.params.noise_kind}
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    def build(self, dropout: bool = True) -> nn.Module:
+        """A fresh model, its weights drawn from the seed."""
+        torch.manual_seed(self.params.seed)
+        return self.setup.build(self.params.hidden, self.params.dropout if dropout else 0.0)
+
+    def recipe(self, **changes) -> Recipe:
+        p = self.params
+        values = {name: getattr(p, name) for name in Recipe.__dataclass_fields__ if hasattr(p, name)}
+        return Recipe(**(values | changes))
+
+    def training_set(self, index: Tensor, targets: Tensor | None = None) -> TrainingSet:
+        """Images ``index`` with the labels a user would get, or with ``targets`` (N, K)."""
+        targets = self.observed if targets is None else targets
+        trusted = torch.ones(len(self.train), dtype=torch.bool)
+        trusted[self.split.silver] = False
+        return TrainingSet(self.setup.inputs, index, targets[index].float(), trusted[index])
+
+    def monitor(self, model: nn.Module) -> dict:
+        """Metrics of a model on the clean test images; recorded, never selected by."""
+        return metrics.evaluate(torch.sigmoid(self.test_logits(model)), self.test.labels)
+
+    def test_logits(self, model: nn.Module) -> Tensor:
+        return predict(model, self.setup.test_inputs, transform=self.setup.prepare)
+
+    def fit(self, data: TrainingSet, loss: Loss, checkpoint: Path, dropout: bool = True) -> Fit:
+        return fit(
+            self.build(dropout),
+            data,
+            loss,
+            self.recipe(),
+            self.params.seed,
+            transform=self.setup.augment,
+            monitor=self.monitor,
+            checkpoint=checkpoint,
+            log=self.log,
+        )
+
+    def crossfit(self, data: TrainingSet, loss: Loss, **recipe) -> Tensor:
+        """(N, K) logits for all training images, each from models that have not seen it."""
+        return crossfit(
+            self.build,
+            data,
+            loss,
+            self.recipe(**recipe),
+            self.params.folds,
+            self.params.seed,
+            transform=self.setup.augment,
+            prepare=self.setup.prepare,
+            log=self.log,
+        )
+
+    # --- stages --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def silver(self) -> store.Entry:
+        """Step 1: f, trained with ASL on the noisy silver images. Logits for all training and test images."""
+        key = self.key | self.noise_key | {"seed": self.params.seed}
+
+        def compute():
+            self._say("step 1: training f on the silver images")
+            checkpoint = self._checkpoint("silver", key)
+            done = self.fit(self.training_set(self.split.silver), objectives.plain("asl"), checkpoint)
+            train = predict(done.model, self.setup.inputs, transform=self.setup.prepare)
+            arrays = {"logits": train.numpy(), "test_logits": self.test_logits(done.model).numpy()}
+            checkpoint.unlink(missing_ok=True)
+            return arrays, {"history": done.history}
+
+        return store.cached("silver", key, compute)
+
+    @cached_property
+    def clean_posterior(self) -> Tensor:
+        """(N, K) calibrated probabilities h of the clean labels, cross-fitted on gold and single-label images.
+
+        Knows nothing of the noisy labels, so one serves all noise levels.
+        """
+        key = self.key | {"seed": self.params.seed}
+
+        def compute():
+            self._say("cross-fitting a model of the clean labels on gold and single-label images")
+            data = self.training_set(self.clean, self.train.labels)
+            logits = calibrate_logits(self.crossfit(data, objectives.plain("asl")))
+            return {"probabilities": self._calibrated(logits).numpy()}, {}
+
+        return torch.from_numpy(store.cached("clean", key, compute).arrays["probabilities"])
+
+    @cached_property
+    def noisy_posterior(self) -> Tensor:
+        """(N, K) calibrated probabilities q of the clean labels, cross-fitted on all images.
+
+        BCE forward-corrected with a symmetric matrix at the pooled rate; each image is predicted by a model that
+        has not seen its labels.
+        """
+        key = self.key | self.noise_key | {"seed": self.params.seed}
+
+        def compute():
+            start = attribution.pooled(self.clean_posterior[self.split.silver], self._silver_labels)
+            rate = 1 - float(start[0, 0])
+            self._say(f"cross-fitting on all images, corrected at the pooled rate {rate:.3f}")
+            data = self.training_set(torch.cat([self.split.silver, self.clean]))
+            logits = self.crossfit(data, objectives.corrected("forward-bce", start), epochs=self.params.fold_epochs)
+            return {"probabilities": self._calibrated(logits).numpy()}, {"rate": rate}
+
+        return torch.from_numpy(store.cached("posterior", key, compute).arrays["probabilities"])
+
+    def evidence(self) -> dict[str, Callable[[], Tensor]]:
+        """What estimators may ask for, by the names of their arguments; nothing is computed before it is asked."""
+        gold, single, silver = self.split.gold, self.split.single, self.split.silver
+        logits = lambda index: torch.from_numpy(self.silver.arrays["logits"])[index]  # noqa: E731
+        return {
+            "true": lambda: self.true,
+            "gold_logits": lambda: logits(gold),
+            "gold_labels": lambda: self.train.labels[gold],
+            "single_logits": lambda: logits(single),
+            "single_labels": lambda: self.train.labels[single],
+            "single_clean": lambda: self.clean_posterior[single],
+            "silver_labels": lambda: self._silver_labels,
+            "silver_posterior": lambda: self.noisy_posterior[silver],
+        }
+
+    def estimate(self, name: str) -> Tensor:
+        """Step 2: C by the named estimator, (K, K)."""
+        evidence = self.evidence()
+        return estimator.estimate(name, **{need: evidence[need]() for need in estimator.needs(name)})
+
+    @property
+    def _silver_labels(self) -> Tensor:
+        return self.observed[self.split.silver]
+
+    def _calibrated(self, logits: Tensor) -> Tensor:
+        gold = self.split.gold
+        return Platt(self.train.num_classes).fit(logits[gold], self.train.labels[gold]).probabilities(logits)
+
+    def _checkpoint(self, stage: str, key: dict) -> Path:
+        return store.outputs() / "checkpoints" / f"{stage}-{store.digest(key)}.safetensors"
+
+    def _say(self, text: str) -> None:
+        if self.log is not None:
+            self.log(text)
+
+
+@cache
+def _setup(params: Params) -> Setup:
+    return prepare(params)
