@@ -34,7 +34,7 @@ def _spread(rng: np.random.Generator, counts: np.ndarray, size: int) -> np.ndarr
     return rng.permutation(np.searchsorted(edges, (np.arange(size) + rng.random()) / size, side="right"))
 
 
-def draw(rng: np.random.Generator, sizes: np.ndarray, bias: np.ndarray, coupling: np.ndarray) -> np.ndarray:
+def draw_sets(rng: np.random.Generator, sizes: np.ndarray, bias: np.ndarray, coupling: np.ndarray) -> np.ndarray:
     """Label sets of the given sizes (N,) from the sequential model: bool (N, K)."""
     labels = np.zeros((len(sizes), len(bias)), dtype=np.float32)
     for step in range(int(sizes.max(initial=0))):
@@ -77,7 +77,7 @@ def sample(images: int, rng: np.random.Generator) -> np.ndarray:
     alone = np.flatnonzero(sizes == 1)
     labels[alone, _spread(rng, real["single"], len(alone))] = True
     many = np.flatnonzero(sizes > 1)
-    drawn = draw(rng, sizes[many], real["bias"], real["coupling"])
+    drawn = draw_sets(rng, sizes[many], real["bias"], real["coupling"])
     _raise_rare(rng, drawn, min(5, images // 300), real["bias"] + drawn @ real["coupling"])
     labels[many] = drawn
     return labels

@@ -14,7 +14,8 @@ from PIL import Image, ImageFilter
 
 from galc.pictogram_glyphs import bitmap, distractors, symbols
 
-TURN, HUE = 9, 0.15  # standard deviations: degrees, radians
+TURN = 9  # standard deviation, degrees
+HUE = (-0.12, 0.12)  # mean and standard deviation, radians: OpenMoji's yellow people become tan rather than green
 BLUR, NOISE = 0.5, 4  # largest: radius in pixels of a 160-pixel picture, standard deviation in grey levels
 FADES = [[int(value * share) for value in range(256)] for share in (1.0, 0.97, 0.94, 0.9)]
 HUES = (
@@ -32,7 +33,7 @@ HUES = (
     0.75,
 )  # of backgrounds: earth, leaves, water, sky
 SHADOW = [value // 4 for value in range(256)]
-SCALE = (0.7, 1.0)  # an object's side, as a share of the picture's
+SCALE = (0.55, 0.8)  # an object's side, as a share of the picture's
 VISIBLE = 0.65  # the least share of an object's pixels that what is painted later must leave uncovered
 # Rotating the hue is a rotation of RGB about its grey axis: cos·I + sin·AXIS + (1 − cos)·GREY.
 GREY = np.full((3, 3), 1 / 3)
@@ -110,7 +111,7 @@ def draw(labels: Sequence[int], size: int, rng: np.random.Generator) -> tuple[Im
     scene = Scene(rng, size)
     clutter = distractors()
     for _ in range(rng.integers(0, 3)):
-        scene.place(clutter[rng.integers(len(clutter))], rng.uniform(0.15, 0.35), None, 1)
+        scene.place(clutter[rng.integers(len(clutter))], rng.uniform(0.12, 0.25), None, 1)
     # Objects of one picture are alike in size; classes come in flocks now and then (COCO: 7 objects an image).
     common = rng.uniform(*SCALE) / max(len(labels), 2) ** 0.4
     flock = [k for k in labels for _ in range(min(rng.geometric(0.55) - 1, 4))]
@@ -120,7 +121,7 @@ def draw(labels: Sequence[int], size: int, rng: np.random.Generator) -> tuple[Im
         first = order < len(labels)
         scene.place(symbol, scale, int(k), tries=48 if first else 3, must=first)
     for _ in range(rng.integers(0, 2)):
-        scene.place(clutter[rng.integers(len(clutter))], rng.uniform(0.12, 0.25), None, 3)
+        scene.place(clutter[rng.integers(len(clutter))], rng.uniform(0.1, 0.2), None, 3)
     return _photographed(rng, scene.canvas), scene.boxes()
 
 
@@ -159,12 +160,14 @@ def _background(rng: np.random.Generator, size: int) -> Image.Image:
 
 
 def _styled(rng: np.random.Generator, symbol: str, side: float) -> Image.Image:
-    """The symbol, ``side`` pixels large, squeezed, mirrored, turned, recoloured, a little see-through; cropped."""
-    master = 32
-    while master < side and master < 512:
+    """The symbol squeezed, mirrored, turned, recoloured, a little see-through; its box has about ``side``² pixels."""
+    master = 64
+    while master < side:
         master *= 2
     glyph = bitmap(symbol, master)
-    zoom, squeeze = side / master, np.exp(rng.normal(0, 0.12))
+    # By area: what is long and thin (a knife, an airplane) would be lost beside what is square.
+    zoom = min(side / (glyph.width * glyph.height) ** 0.5, 2 * side / max(glyph.size))
+    squeeze = np.exp(rng.normal(0, 0.12))
     size = (max(round(glyph.width * zoom * squeeze), 2), max(round(glyph.height * zoom / squeeze), 2))
     glyph = glyph.resize(size, Image.Resampling.BICUBIC)
     if rng.random() < 0.5:
@@ -178,7 +181,7 @@ def _styled(rng: np.random.Generator, symbol: str, side: float) -> Image.Image:
 
 def _recoloured(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     """Hue turned, saturation and brightness changed, black lifted: one affine map of RGB."""
-    angle, saturation = rng.normal(0, HUE), rng.uniform(0.6, 1.15)
+    angle, saturation = rng.normal(*HUE), rng.uniform(0.6, 1.15)
     turn = np.cos(angle) * np.eye(3) + np.sin(angle) * AXIS + (1 - np.cos(angle)) * GREY
     lift = rng.uniform(0, 50)
     matrix = rng.uniform(0.85, 1.0) * (1 - lift / 255) * (saturation * turn + (1 - saturation) * GREY)
@@ -198,5 +201,5 @@ def _photographed(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     light = 1.1 - rng.uniform(0, 0.4) * np.asarray(_cloud(rng, size, 3), dtype=np.float32)[..., None] / 255
     x, y = rng.integers(0, size, 2)
     noise = _grain(size)[y : y + size, x : x + size] * np.float32(rng.uniform(0, NOISE))
-    pixels = np.asarray(image) * (light * rng.uniform(0.9, 1.06, 3).astype(np.float32)) + noise
+    pixels = np.asarray(image) * (light * rng.uniform(0.93, 1.05, 3).astype(np.float32)) + noise
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

@@ -34,7 +34,7 @@ LICENSE = {"id": 1, "name": "CC BY-SA 4.0", "url": "https://creativecommons.org/
 
 
 def render(
-    root: Path, train: int = 4000, test: int = 1000, size: int = 160, seed: int = 0, workers: int | None = None
+    root: Path | str, train: int = 4000, test: int = 1000, size: int = 160, seed: int = 0, workers: int | None = None
 ) -> Path:
     """Write the data set to ``root``, unless it is there whole and with the same parameters; return ``root``.
 
