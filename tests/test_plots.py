@@ -156,16 +156,16 @@ TRUE = np.full((4, 4), 0.4 / 3) + np.eye(4) * (0.6 - 0.4 / 3)
 
 def test_a_heatmap_holds_the_matrix_and_names_what_is_under_the_pointer():
     ax = plots.transition_heatmap(torch.tensor(TRUE), CLASSES, title="C")
-    np.testing.assert_allclose(ax.images[0].get_array(), TRUE)
+    np.testing.assert_allclose(ax.collections[0].get_array(), TRUE)
     assert [label.get_text() for label in ax.get_yticklabels()] == CLASSES
     assert ax.get_ylabel() == "true label" and ax.get_xlabel() == "noisy label"
-    assert ax.format_coord(2.2, 0.4) == "person → dog: 0.1333"
-    assert ax.format_coord(-2, 0) == ax.format_coord(0, 4.6) == ""
+    assert ax.format_coord(2.7, 0.9) == "person → dog: 0.1333"
+    assert ax.format_coord(-0.1, 0) == ax.format_coord(0, 4.1) == ""
 
 
 def test_small_probabilities_do_not_vanish_beside_the_diagonal():
     """80 classes, 10 % symmetric noise: an off-diagonal entry is 0.00127, and told apart from 0."""
-    norm = plots.transition_heatmap(TRUE, CLASSES).images[0].norm
+    norm = plots.transition_heatmap(TRUE, CLASSES).collections[0].norm
     assert norm(0.1 / 79) > norm(0.0) == norm(1e-9) and norm(0.4 / 79) > 0.2
 
 
@@ -176,7 +176,17 @@ def test_80_names_are_written_on_a_large_axes_and_only_their_groups_on_a_small_o
     _, small = plt.subplots(figsize=(3, 3))
     plots.transition_heatmap(np.eye(80), names, small, groups=groups)
     assert len(small.get_yticks()) == 0 and texts(small) == ["left", "left", "right", "right"]
-    assert [line.get_ydata()[0] for line in small.lines if line.get_ydata()[0] == line.get_ydata()[1]] == [29.5]
+    assert [line.get_ydata()[0] for line in small.lines if line.get_ydata()[0] == line.get_ydata()[1]] == [30]
+
+
+def test_a_small_axes_without_groups_names_every_nth_class_so_that_names_do_not_overlap():
+    _, small = plt.subplots(figsize=(3, 3))
+    plots.transition_heatmap(np.eye(80), [f"class {k}" for k in range(80)], small)
+    small.figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in small.get_yticklabels()]
+    assert 5 < len(boxes) < 40
+    assert all(above.y0 >= below.y1 for above, below in pairwise(boxes))
+    assert small.get_yticklabels()[1].get_text() == f"class {round(small.get_yticks()[1] - 0.5)}"
 
 
 def test_a_matrix_that_does_not_fit_the_classes_is_refused():
@@ -188,7 +198,7 @@ def test_a_comparison_shows_differences_on_a_scale_centred_at_zero():
     estimate = TRUE + 0.1 * np.eye(4) - 0.025
     axes = plots.transition_comparison({"true C": TRUE, "ours": estimate}, CLASSES)
     assert axes.shape == (2, 2)
-    difference = axes[1, 1].images[0]
+    difference = axes[1, 1].collections[0]
     np.testing.assert_allclose(difference.get_array(), estimate - TRUE)
     assert difference.norm(0.0) == pytest.approx(0.5) and difference.norm.vmax == -difference.norm.vmin
     assert axes[1, 1].get_title(loc="left") == "ours − true C\nrow L1 0.15, diagonal 0.075"

@@ -5,6 +5,7 @@ from itertools import groupby
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.ticker import FuncFormatter
@@ -49,52 +50,52 @@ def transition_heatmap(
     matrix = as_matrix(matrix, classes)
     if ax is None:
         _, ax = plt.subplots(figsize=(8.2, 7.4), layout="constrained")
-    image = ax.imshow(matrix, norm=norm or LogNorm(FLOOR, 1, clip=True), cmap=cmap, interpolation="nearest")
+    scale = norm or LogNorm(FLOOR, 1, clip=True)
+    sns.heatmap(matrix, norm=scale, cmap=cmap, square=True, cbar=False, ax=ax, xticklabels=False, yticklabels=False)
     ax.set(title=title, xlabel="noisy label", ylabel="true label")
     ax.grid(False)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
     write_names(ax, classes, groups)
 
     def at(x: float, y: float) -> str:
-        row, column = round(y), round(x)
+        row, column = int(y // 1), int(x // 1)  # a cell reaches from its index to the next
         if not (0 <= row < len(classes) and 0 <= column < len(classes)):
             return ""
         return f"{classes[row]} → {classes[column]}: {matrix[row, column]:.4f}"
 
     ax.format_coord = at
     if colorbar:
-        bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, pad=0.02, label="probability")
+        bar = ax.figure.colorbar(ax.collections[0], ax=ax, shrink=0.8, pad=0.02, label="probability")
         if norm is None:
             bar.set_ticks([0.001, 0.01, 0.1, 1], labels=["≤ 0.001", "0.01", "0.1", "1"])
     return ax
 
 
 def write_names(ax: Axes, classes: Sequence[str], groups: Sequence[str] | None) -> None:
-    """Class names if a row is at least 4 points high; groups as lines between them and names beside the matrix."""
-    size = min(8.0, 0.95 * ax.get_window_extent().height * 72 / ax.figure.dpi / len(classes))
-    where = np.arange(len(classes))
-    if size >= 4:
-        ax.set_yticks(where, classes, fontsize=size)
-        ax.set_xticks(where, classes, fontsize=size, rotation=90)
-    else:
-        ax.set_xticks([])
-        ax.set_yticks([])
+    """Class names: all where a row is at least 4 points high, else the groups, or every n-th class without any.
+
+    Groups are parted by lines, too.
+    """
+    height = 0.95 * ax.get_window_extent().height * 72 / ax.figure.dpi / len(classes)  # of a row, in points
+    size, step = (min(8.0, height), 1) if height >= 4 else (6.0, -(-6 // height))
+    if height >= 4 or not groups:
+        shown = np.arange(0, len(classes), int(step))
+        ax.set_yticks(shown + 0.5, [classes[k] for k in shown], fontsize=size)
+        ax.set_xticks(shown + 0.5, [classes[k] for k in shown], fontsize=size, rotation=90)
     ax.tick_params(length=0, pad=1)
     start = 0
     for name, run in groupby(groups or []):
         stop = start + len(list(run))
         if stop < len(classes):
-            ax.axhline(stop - 0.5, color="white", linewidth=0.4)
-            ax.axvline(stop - 0.5, color="white", linewidth=0.4)
-        if size < 4:
-            middle = (start + stop - 1) / 2
+            ax.axhline(stop, color="white", linewidth=0.4)
+            ax.axvline(stop, color="white", linewidth=0.4)
+        if height < 4:
+            middle = (start + stop) / 2
             ax.annotate(name, (-0.01, middle), xycoords=ax.get_yaxis_transform(), ha="right", va="center", fontsize=6)
             ax.annotate(
                 name, (middle, -0.01), xycoords=ax.get_xaxis_transform(), ha="center", va="top", fontsize=6, rotation=90
             )
         start = stop
-    if size < 4 and groups:
+    if height < 4 and groups:
         ax.xaxis.labelpad, ax.yaxis.labelpad = 36, 42
 
 
@@ -130,10 +131,10 @@ def transition_comparison(
     for ax in axes[0, 1:]:
         ax.set_xlabel("")
     axes[1, 0].axis("off")
-    bar = figure.colorbar(axes[0, 0].images[0], ax=axes[0, :], pad=0.01, label="probability")
+    bar = figure.colorbar(axes[0, 0].collections[0], ax=axes[0, :], pad=0.01, label="probability")
     bar.set_ticks([0.001, 0.01, 0.1, 1], labels=["≤ 0.001", "0.01", "0.1", "1"])
     if differences:
-        figure.colorbar(axes[1, 1].images[0], ax=axes[1, :], pad=0.01, label="difference",
+        figure.colorbar(axes[1, 1].collections[0], ax=axes[1, :], pad=0.01, label="difference",
                         format=FuncFormatter(lambda v, _: f"{v:g}"))  # fmt: skip
     return axes
 
