@@ -112,9 +112,9 @@ def test_make_takes_up_an_interrupted_installation(make, tmp_path):
         return code, (tmp_path / "calls").read_text().splitlines()
 
     code, calls = study()
-    assert code != 0 and not any("galc.study" in call for call in calls)
+    assert code != 0 and not any("galc.pipeline" in call for call in calls)
     (tmp_path / "broken").unlink()
     code, calls = study()
     assert code == 0 and any("--requirement requirements.lock" in call for call in calls)
     code, calls = study()
-    assert code == 0 and calls == ["-m galc.study params/table1.yaml"]
+    assert code == 0 and calls == ["-m galc.pipeline params/table1.yaml"]
