@@ -1,14 +1,17 @@
 """What a run writes: one root, atomic files, and a cache that is verified whenever it is read.
 
-A cache entry is one safetensors file whose header carries a JSON record and the checksum of its
-arrays. It is written under a temporary name and renamed, so another process sees a whole entry or
-none; a truncated or altered entry fails its checksum, is reported, and is computed again.
+A cache entry is one safetensors file whose header carries a JSON record and the checksum of record,
+names and arrays. It is written under a temporary name and renamed, so another process sees a whole
+entry or none; a truncated or altered entry fails its checksum, is reported, and is computed again.
+A killed write leaves its temporary file behind: the next one of the same entry removes it, or any
+write to the same folder once it is a day old.
 """
 
 import hashlib
 import json
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,11 +24,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 ROOT = Path(__file__).resolve().parents[1]
+DAY = 86400.0  # seconds
 
 
 def outputs() -> Path:
-    """The folder that everything a run writes goes to: ``$GALC_OUTPUTS``, or ``outputs/`` of the project."""
-    return Path(os.environ.get("GALC_OUTPUTS", ROOT / "outputs"))
+    """The folder that everything a run writes goes to: ``$GALC_OUTPUTS``, or ``outputs/``; relative to the project."""
+    return ROOT / os.environ.get("GALC_OUTPUTS", "outputs")
 
 
 def digest(value: object) -> str:
@@ -53,9 +57,11 @@ def file_digest(path: Path) -> str:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block ends without error.
 
-    Raises whatever the block raises, after removing the temporary file (a full disk leaves nothing).
+    Removes temporary files that killed writes to the same folder left a day ago or earlier. Raises whatever the
+    block raises, after removing its own temporary file (a full disk leaves nothing).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_left_over(path.parent, ".*.tmp", DAY)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     temporary = Path(name)
@@ -67,6 +73,16 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_left_over(folder: Path, pattern: str, seconds: float = 0.0) -> None:
+    """Remove the files of ``folder`` that match and were not written to in the last ``seconds``."""
+    for path in folder.glob(pattern):
+        try:
+            if time.time() - path.stat().st_mtime >= seconds:
+                path.unlink()
+        except OSError:  # another process was quicker
+            continue
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -92,11 +108,17 @@ class Entry:
 
 def save(path: Path, arrays: dict[str, np.ndarray], record: dict) -> Entry:
     """Write one entry atomically. Arrays of any shape and a plain dtype; the record is any JSON value."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
-    header = {"record": json.dumps(record, default=str), "sha256": array_digest(*arrays.values())}
+    arrays = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
+    header = {"record": json.dumps(record, default=str)}
+    header["sha256"] = _checksum(arrays, header["record"])
     with atomic(path) as temporary:
         save_file(arrays, temporary, metadata=header)
     return Entry(arrays, json.loads(header["record"]), path)
+
+
+def _checksum(arrays: dict[str, np.ndarray], record: str) -> str:
+    """Identifies the whole content of an entry: names, arrays and the record's text."""
+    return digest([list(arrays), array_digest(*arrays.values()), record])
 
 
 def read(path: Path) -> Entry | None:
@@ -105,7 +127,7 @@ def read(path: Path) -> Entry | None:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
-        if header.get("sha256") != array_digest(*arrays.values()):
+        if header["sha256"] != _checksum(arrays, header["record"]):
             raise ValueError("checksum differs")
         return Entry(arrays, json.loads(header["record"]), path)
     except FileNotFoundError:
@@ -135,5 +157,6 @@ def cached(
     with FileLock(path.with_suffix(".lock")):
         if not force and path.exists() and (entry := read(path)) is not None:
             return entry
+        remove_left_over(path.parent, f".{path.name}.*.tmp")  # nobody else writes it while the lock is held
         arrays, record = compute()
         return save(path, arrays, {**record, "key": key})
