@@ -12,7 +12,8 @@ from torch import nn
 
 from galc import images, models, store
 from galc.augment import Augment, to_unit
-from galc.data import MultiLabelData, load, multi_label
+from galc.backbone import build_backbone, weights_digest
+from galc.data import MultiLabelData, check_pair, load, multi_label
 from galc.params import Params
 from galc.trainer import Transform
 
@@ -39,16 +40,22 @@ class Setup:
 
 
 def prepare(p: Params) -> Setup:
-    """Load the data sets of ``p`` and make the inputs of its mode, through the caches."""
+    """Load the data sets of ``p`` and make the inputs of its mode, through the caches.
+
+    Raises ValueError or FileNotFoundError, naming the file, class or parameter, for data that cannot be used.
+    """
     train, test = load(p.data, "train"), load(p.data, "test")
-    if train.classes != test.classes:
-        raise ValueError(f"{train.name} and {test.name} do not have the same classes; annotate both with one list")
-    test = test.subset(multi_label(test.labels))
+    check_pair(train, test)
+    if not len(several := multi_label(test.labels)):
+        raise ValueError(f"{test.name}: no image has two labels or more, and the metrics are taken on these alone")
+    test = test.subset(several)
     make = {"probe": _probe, "finetune": _finetune}[p.mode]
     return make(p, train, test)
 
 
 def _probe(p: Params, train: MultiLabelData, test: MultiLabelData) -> Setup:
+    if p.components > len(train):  # before the features are computed; their own number is checked below
+        raise ValueError(f"parameter 'components' = {p.components}: at most {len(train)}, the number of images")
     features = [images.features(part, p.backbone, p.weights, p.image_size) for part in (train, test)]
     entry = principal_components(*features, p.components)
     inputs, test_inputs = (torch.from_numpy(entry.arrays[name]) for name in ("train", "test"))
@@ -87,6 +94,7 @@ def principal_components(train: np.ndarray, test: np.ndarray, components: int) -
 
 
 def _finetune(p: Params, train: MultiLabelData, test: MultiLabelData) -> Setup:
+    weights = None if p.weights == "none" else weights_digest(build_backbone(p.backbone, p.weights)[0])
     size = p.image_size or images.native_size(train)
     inputs, test_inputs = (torch.from_numpy(images.decode(part, size)) for part in (train, test))
     return Setup(
@@ -97,5 +105,5 @@ def _finetune(p: Params, train: MultiLabelData, test: MultiLabelData) -> Setup:
         lambda _, dropout: models.finetune(p.backbone, train.num_classes, p.weights, dropout),
         Augment(),
         to_unit,
-        store.digest([size, images.content(train), images.content(test), train.digest, test.digest]),
+        store.digest([size, weights, images.content(train), images.content(test), train.digest, test.digest]),
     )

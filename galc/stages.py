@@ -67,6 +67,10 @@ class Stages:
         p = self.params
         return split(self.train.labels, p.gold_fraction, p.single_label_limit, self.split_seed)
 
+    @property
+    def split_digest(self) -> str:
+        return store.array_digest(*(getattr(self.split, name).numpy() for name in ("gold", "silver", "single")))
+
     @cached_property
     def true(self) -> Tensor:
         """(K, K) transition of the injected noise, rows sum to 1."""
@@ -94,6 +98,7 @@ class Stages:
         names = "gold_fraction single_label_limit mode backbone weights hidden dropout"
         names += " epochs batch_size learning_rate weight_decay ema_decay bf16 folds fold_epochs"
         values = {name: getattr(p, name) for name in names.split()}
+        values["split"] = self.split_digest
         return values | {"split_seed": self.split_seed, "data": self.setup.digest, "code": code_digest()}
 
     @property

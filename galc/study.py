@@ -39,7 +39,8 @@ class Study(Stages):
         return RunRecord(
             summary,
             entry.record["history"],
-            entry.record["details"] | {"file": entry.path.name},
+            # the run may be shared with other noise levels: these are the parameters that were asked for
+            entry.record["details"] | {"params": p.model_dump(), "file": entry.path.name},
             self.true,
             None if estimate is None else torch.from_numpy(estimate),
             torch.from_numpy(entry.arrays["scores"]),
@@ -75,7 +76,7 @@ class Study(Stages):
             "images": len(data.targets),
             "seconds_estimate": estimated - started,
             "fallback": self._fallback(),
-            "split": store.array_digest(*(getattr(self.split, n).numpy() for n in ("gold", "silver", "single"))),
+            "split": self.split_digest,
             **environment(),
         }
         arrays = {"scores": scores.numpy()} | ({} if estimate is None else {"estimate": estimate.numpy()})

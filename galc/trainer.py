@@ -106,8 +106,8 @@ def fit(
 
     ``monitor(model)`` gives the metrics of an epoch (model in eval mode); nothing is selected by them.
     ``checkpoint`` names a file to resume from and to write at most every ``checkpoint_seconds``.
-    Raises FloatingPointError, naming epoch and step, as soon as an epoch met a loss that is not finite;
-    the last checkpoint stays.
+    Raises FloatingPointError, naming epoch and step, as soon as an epoch met a loss or left a weight that is not
+    finite; the last checkpoint stays. Raises ValueError for a checkpoint of another run.
     """
     run = _Run(model, data, loss, recipe, seed, transform)
     if checkpoint is not None:
@@ -155,9 +155,14 @@ class _Run:
             self.optimizer,
             max_lr=recipe.learning_rate,
             total_steps=self.steps_per_epoch * recipe.epochs,
-            pct_start=recipe.pct_start,
+            pct_start=self.pct_start(),
         )
         self.epoch, self.step, self.history = 0, 0, []
+
+    def pct_start(self) -> float:
+        """The recipe's, off by a hair where the rise would last exactly 0 steps, which torch divides by."""
+        exactly_one = self.recipe.pct_start * self.steps_per_epoch * self.recipe.epochs == 1
+        return self.recipe.pct_start + (1e-9 if exactly_one else 0)
 
     def train_epoch(self) -> float:
         """One pass over the data; returns the mean loss. No host synchronisation inside a step."""
@@ -169,12 +174,17 @@ class _Run:
         losses = torch.stack(losses).cpu()
         if not torch.isfinite(losses).all():
             step = int((~torch.isfinite(losses)).nonzero()[0])
-            raise FloatingPointError(
-                f"the loss became {losses[step]:.3g} in epoch {self.epoch + 1}, step {step + 1}; lower the learning "
-                f"rate ({self.recipe.learning_rate:g}) or check the correction matrix for zero or negative entries"
-            )
+            raise self.failure(f"the loss became {losses[step]:.3g}", step + 1)
+        if not all(torch.isfinite(weights).all() for weights in self.model.parameters()):
+            raise self.failure("weights became NaN or infinite", len(losses))  # by the last step: its loss was finite
         self.epoch += 1
         return float(losses.mean())
+
+    def failure(self, what: str, step: int) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what} in epoch {self.epoch + 1}, step {step}; lower the learning rate "
+            f"({self.recipe.learning_rate:g}) or check the correction matrix for zero or negative entries"
+        )
 
     def train_step(self, batch: torch.Tensor) -> torch.Tensor:
         inputs = self.data.inputs[self.data.index[batch]].to(self.device, non_blocking=True)
@@ -222,13 +232,13 @@ class _Run:
         store.save(path, arrays, record)
 
     def resume(self, path: Path) -> None:
-        """Take up a checkpoint of this very run; one of another recipe, data or seed is an error."""
+        """Take up a checkpoint of this very run; one of another recipe, model, data or seed is an error."""
         entry = store.read(path)
         if entry is None:
             return
         if entry.record["fingerprint"] != self.fingerprint():
             raise ValueError(
-                f"checkpoint {path} belongs to another recipe, data set or seed; remove it or name another"
+                f"checkpoint {path} belongs to another recipe, model, data set or seed; remove it or name another"
             )
         pick = lambda prefix: {  # noqa: E731
             name.removeprefix(prefix): torch.from_numpy(array)
@@ -248,7 +258,7 @@ class _Run:
 
     def fingerprint(self) -> str:
         data = store.array_digest(*(t.numpy() for t in (self.data.index, self.data.targets, self.data.trusted)))
-        return store.digest([vars(self.recipe), self.seed, data])
+        return store.digest([vars(self.recipe), self.seed, data, str(self.model), self.data.inputs.shape])
 
 
 @torch.inference_mode()
