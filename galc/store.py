@@ -3,8 +3,8 @@
 A cache entry is one safetensors file whose header carries a JSON record and the checksum of record,
 names and arrays. It is written under a temporary name and renamed, so another process sees a whole
 entry or none; a truncated or altered entry fails its checksum, is reported, and is computed again.
-A killed write leaves its temporary file behind: the next one of the same entry removes it, or any
-write to the same folder once it is a day old.
+A killed write leaves its temporary file behind: the next computation of the same entry removes it,
+or the next entry that is written to the same folder once it is a day old.
 """
 
 import hashlib
@@ -57,11 +57,9 @@ def file_digest(path: Path) -> str:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block ends without error.
 
-    Removes temporary files that killed writes to the same folder left a day ago or earlier. Raises whatever the
-    block raises, after removing its own temporary file (a full disk leaves nothing).
+    Raises whatever the block raises, after removing the temporary file (a full disk leaves nothing).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_left_over(path.parent, ".*.tmp", DAY)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     temporary = Path(name)
@@ -111,6 +109,7 @@ def save(path: Path, arrays: dict[str, np.ndarray], record: dict) -> Entry:
     arrays = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
     header = {"record": json.dumps(record, default=str)}
     header["sha256"] = _checksum(arrays, header["record"])
+    remove_left_over(path.parent, ".*.tmp", DAY)
     with atomic(path) as temporary:
         save_file(arrays, temporary, metadata=header)
     return Entry(arrays, json.loads(header["record"]), path)
