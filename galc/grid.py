@@ -9,8 +9,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 import pandas as pd
 import torch
 
-from galc import study
-from galc.params import ParameterError, Params, checked
+from galc import estimator, study
+from galc.params import ParameterError, Params, checked, from_environment, load_study
 from galc.progress import track
 from galc.record import RunRecord
 
@@ -24,6 +24,15 @@ def expand(base: dict, grid: dict[str, list]) -> list[Params]:
         if not isinstance(values, list | tuple) or not values:
             raise ParameterError(f"grid {name!r} must be a list of values, got {values!r}")
     return [checked(base | dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
+
+
+def from_file(file: str, **base) -> list[Params]:
+    """The runs of a study file, or of $GALC_PARAMS where that is set; ``base`` goes before the study's own.
+
+    Raises ParameterError as `expand` does.
+    """
+    study = from_environment() or load_study(file)
+    return expand(study["base"] | base, study["grid"])
 
 
 def run_all(points: Sequence[Params], workers: int | None = None, what: str = "runs") -> list[RunRecord]:
@@ -68,3 +77,19 @@ def _one_core() -> None:
 
 def _compute(point: Params) -> None:
     study.run(point)
+
+
+def estimator_errors(points: Sequence[Params], names: Sequence[str]) -> pd.DataFrame:
+    """One row an estimator and point: how far its C is from the injected one (`galc.estimator.matrix_error`).
+
+    The silver models and posteriors come from the cache where runs have left them. Points that differ in their
+    method alone count once.
+    """
+    points = list(dict.fromkeys(point.replace(method="asl") for point in points))
+    rows = []
+    for point in track(points, len(points), "estimators", "point"):
+        stages = study.Study(point)
+        for name in names:
+            error = estimator.matrix_error(stages.estimate(name), stages.true)
+            rows.append({"estimator": name, "noise": point.noise, "seed": point.seed} | error)
+    return pd.DataFrame(rows)

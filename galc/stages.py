@@ -6,6 +6,7 @@ A stage is stored under a key made of the parameters it depends on, the content 
 computes it: shared stages are computed once, whoever asks first, and a result is never older than its code.
 """
 
+import time
 from collections.abc import Callable
 from functools import cache, cached_property
 from pathlib import Path
@@ -228,8 +229,16 @@ class Stages:
 
     def estimate(self, name: str) -> Tensor:
         """Step 2: C by the named estimator, (K, K)."""
-        evidence = self.evidence()
-        return estimator.estimate(name, **{need: evidence[need]() for need in estimator.needs(name)})
+        wanted = estimator.needs(name)
+        key = self.key | self.noise_key | {"seed": self.params.seed, "estimator": name}
+
+        def compute():
+            evidence = self.evidence()
+            started = time.monotonic()
+            matrix = estimator.estimate(name, **{need: evidence[need]() for need in wanted})
+            return {"transition": matrix.numpy()}, {"seconds": time.monotonic() - started}
+
+        return torch.from_numpy(store.cached("estimate", key, compute).arrays["transition"])
 
     @property
     def _silver_labels(self) -> Tensor:
