@@ -191,7 +191,7 @@ def test_a_coco_json_without_image_folder_names_the_option(tmp_path):
 
 
 def test_unknown_sources_splits_and_options_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="neither one of pictograms, coco2014, voc2007 nor"):
+    with pytest.raises(FileNotFoundError, match=r"neither one of pictograms, .*voc2007.* nor a folder"):
         data.load("pictogram")
     with pytest.raises(ValueError, match="split must be 'train' or 'test', got 'val'"):
         data.load(tmp_path, "val")
