@@ -56,7 +56,10 @@ def prepare(p: Params) -> Setup:
 def _probe(p: Params, train: MultiLabelData, test: MultiLabelData) -> Setup:
     if p.components > len(train):  # before the features are computed; their own number is checked below
         raise ValueError(f"parameter 'components' = {p.components}: at most {len(train)}, the number of images")
-    features = [images.features(part, p.backbone, p.weights, p.image_size) for part in (train, test)]
+    size, features = p.image_size or images.native_size(train), []
+    for part in (train, test):
+        torch.manual_seed(0)  # weights="none" draws them: the same ones for both parts, and in every process
+        features.append(images.features(part, p.backbone, p.weights, size))
     entry = principal_components(*features, p.components)
     inputs, test_inputs = (torch.from_numpy(entry.arrays[name]) for name in ("train", "test"))
     return Setup(
