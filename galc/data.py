@@ -209,8 +209,9 @@ def _permutation(number: int, seed: int, stream: int) -> Tensor:
 def load(source: str | Path, split: str = "train", **options) -> MultiLabelData:
     """Load a data set by name or path.
 
-    source : "pictograms", "coco2014" or "voc2007"; or the path of a folder in COCO layout, of a folder with train.csv
-             and test.csv, of one COCO JSON, or of one CSV. Relative paths start at the project's folder.
+    source : "pictograms", "pictograms-tiny" (a few of them, small), "coco2014" or "voc2007"; or the path of a folder
+             in COCO layout, of a folder with train.csv and test.csv, of one COCO JSON, or of one CSV. Relative paths
+             start at the project's folder.
     split  : "train" or "test"; a single file has only "train", so that it cannot pass for its own test set
     options: see the function of that source in `galc.readers`, e.g. ``images=`` for files
 

@@ -2,10 +2,16 @@
 
 ``Params(noise=0.5)`` gives a whole, checked set of parameters. A name that is not one, a value of the wrong type
 or out of range is an error that names the parameter, before any work starts.
+
+A study file (params/*.yaml) holds such values as ``base``, and lists of them as ``grid``: every combination is a run.
+``GALC_PARAMS`` in the environment, the path of a study file or its content as JSON, takes the place of the defaults
+of all notebooks and of the grid of the sweep: so the pipeline executes them on another data set, and the tests on
+little of it.
 """
 
 import ast
 import difflib
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -100,13 +106,21 @@ def read(namespace: dict, **fixed) -> Params:
     The parameters cell declares what may be set, as annotated literals (``noise: float = 0.4``). papermill adds a
     cell that begins with "# Parameters" and only warns of names it does not know; here they are an error.
     Names of the notebook that are no field of Params (such as a list of noise levels) are left to the notebook.
+    The base of $GALC_PARAMS comes before the defaults, what papermill injected before both, ``fixed`` before all.
     Raises ParameterError.
     """
     declared, injected = _cells(namespace.get("In", ()))
     unknown = [name for name in injected if name not in declared]
     if unknown:
         raise ParameterError(unknown_message(unknown, declared))
-    return checked({name: namespace[name] for name in declared if name in Params.model_fields} | fixed)
+    values = {name: namespace[name] for name in declared if name in Params.model_fields}
+    base = (from_environment() or {"base": {}})["base"]
+    return checked(values | {name: value for name, value in base.items() if name not in injected} | fixed)
+
+
+def declared_in(source: str) -> list[str]:
+    """The names that the source of a parameters cell declares with an annotation."""
+    return _cells([source])[0]
 
 
 def _cells(sources) -> tuple[list[str], list[str]]:
@@ -125,6 +139,36 @@ def _cells(sources) -> tuple[list[str], list[str]]:
                 t.id for node in body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)
             ]
     return list(dict.fromkeys(declared)), injected
+
+
+STUDY_KEYS = ("base", "grid", "notebooks", "report")
+
+
+def load_study(file: str | Path) -> dict:
+    """A study file: ``base`` and ``grid`` (empty if missing), ``notebooks``, ``report``. Raises ParameterError."""
+    return _study(load_yaml(file), str(file))
+
+
+def from_environment() -> dict | None:
+    """The study of $GALC_PARAMS, or None where that is not set. Raises ParameterError."""
+    text = os.environ.get("GALC_PARAMS")
+    if not text:
+        return None
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ParameterError(f"GALC_PARAMS is neither a file nor JSON: {error}") from None
+    return _study(value, "GALC_PARAMS") if isinstance(value, dict) else load_study(str(value))
+
+
+def _study(value: dict, where: str) -> dict:
+    if unknown := [key for key in value if key not in STUDY_KEYS]:
+        raise ParameterError(f"{where}: {unknown_message(unknown, list(STUDY_KEYS)).replace('parameter', 'key')}")
+    study = {"base": {}, "grid": {}} | value
+    for key in ("base", "grid"):
+        if not isinstance(study[key], dict):
+            raise ParameterError(f"{where}: {key!r} must map names to values, not {type(study[key]).__name__}")
+    return study
 
 
 def load_yaml(path: str | Path) -> dict:

@@ -5,17 +5,19 @@ then the results notebook becomes ``report.html``. A second call computes nothin
 """
 
 import argparse
+import json
+import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from galc import grid, report, store
-from galc.params import ParameterError, load_yaml
-from galc.progress import track
+import nbformat
 
-KEYS = {"base", "grid", "notebooks", "report"}
+from galc import grid, report, store
+from galc.params import ParameterError, declared_in, load_study
+from galc.progress import track
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         points = grid.expand(spec["base"], spec["grid"])
         records = grid.run_all(points, options.workers, "step 2 of 3, training")
         write_results(Path(options.file).stem, grid.frame(records))
-        executed = execute(spec.get("notebooks", []), spec["base"])
+        executed = execute(spec.get("notebooks", []), spec)
         if name := spec.get("report"):
             page = report.from_notebook(executed[name], store.outputs() / "report.html")
             print(f"report: {page}")
@@ -45,9 +47,7 @@ def read(file: str, overrides: dict[str, str]) -> dict:
     """The checked content of a parameter file, with ``-p`` values (YAML literals) put into its base."""
     import yaml
 
-    spec = {"base": {}, "grid": {}} | load_yaml(file)
-    if unknown := set(spec) - KEYS:
-        raise ParameterError(f"{file}: unknown key {', '.join(sorted(unknown))}; known: {', '.join(sorted(KEYS))}")
+    spec = load_study(file)
     spec["base"] |= {name: yaml.safe_load(value) for name, value in overrides.items()}
     return spec
 
@@ -64,34 +64,31 @@ class NotebookError(RuntimeError):
     """A notebook failed; the message names it, and where its output was kept."""
 
 
-def execute(names: list[str], base: dict, workers: int = 2) -> dict[str, Path]:
+def execute(names: list[str], spec: dict, workers: int = 2) -> dict[str, Path]:
     """Execute notebooks into outputs/ through papermill, two at a time; returns name -> executed notebook."""
     paths = {name: store.outputs() / f"{name}.ipynb" for name in names}
     with ThreadPoolExecutor(workers) as pool:
-        jobs = pool.map(lambda name: _papermill(name, paths[name], base), names)
+        jobs = pool.map(lambda name: _papermill(name, paths[name], spec), names)
         list(track(jobs, len(names), "step 3 of 3, notebooks", "notebook"))
     return paths
 
 
-def _papermill(name: str, output: Path, base: dict) -> None:
-    """Its own process, since papermill's logging and kernels are global; no input, since it could wait for some."""
+def _papermill(name: str, output: Path, spec: dict) -> None:
+    """Its own process, since papermill's logging and kernels are global; no input, since it could wait for some.
+
+    The study is in the environment; those of its values that the notebook declares are injected as well, to be seen.
+    """
     source = store.ROOT / "notebooks" / f"{name}.ipynb"
     if not source.exists():
         raise FileNotFoundError(f"no such notebook: {source}")
+    cells = [cell.source for cell in nbformat.read(source, as_version=4).cells if cell.cell_type == "code"]
+    declared = {key for cell in cells for key in declared_in(cell)}
+    injected = json.dumps({key: value for key, value in spec["base"].items() if key in declared})
     output.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "papermill",
-        str(source),
-        str(output),
-        "--no-progress-bar",
-        "--cwd",
-        str(store.ROOT),
-    ]
-    for key, value in base.items():
-        command += ["-p", key, str(value)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    command = [sys.executable, "-m", "papermill", str(source), str(output), "--no-progress-bar"]
+    command += ["--cwd", str(store.ROOT), "-y", injected]
+    environment = os.environ | {"GALC_PARAMS": json.dumps({"base": spec["base"], "grid": spec["grid"]})}
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
     if done.returncode:
         tail = "\n".join(done.stderr.strip().splitlines()[-15:])
         raise NotebookError(f"{name} failed; its cells and the traceback are in {output}\n{tail}")
