@@ -247,9 +247,12 @@ class _Run:
         }
         self.model.load_state_dict(pick("model/"))
         self.ema.load_state_dict(pick("ema/"))
+        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
         slots: dict[int, dict] = {}
         for name, value in pick("adam/").items():
             number, slot = name.split("/")
+            if value.ndim:  # in the weights' memory layout, which the fused Adam takes for granted
+                value = torch.empty_like(weights[int(number)], device="cpu").copy_(value)
             slots.setdefault(int(number), {})[slot] = value
         groups = [{**group, "betas": tuple(group["betas"])} for group in entry.record["groups"]]
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
