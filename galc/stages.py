@@ -83,6 +83,11 @@ class Stages:
         """(N, K) bool labels as a user would get them: noisy for silver images, clean for all others."""
         silver = self.split.silver
         labels = self.train.labels.clone()
+        if self.params.noise > 0 and (full := labels.all(1)[silver]).any():
+            raise ValueError(
+                f"{self.train.files[silver[full][0]]} has all {self.train.num_classes} classes, so no label of it can "
+                "be flipped to a wrong one; leave the image out, or set noise to 0"
+            )
         labels[silver] = noise.inject(labels[silver], self.true, self.split_seed)
         return labels
 
