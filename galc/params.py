@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from galc import store
+from galc.methods import METHODS
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -32,7 +33,7 @@ class ParameterError(ValueError):
 class Params(BaseModel):
     """The parameters of one run; immutable. See the comments for units and meaning."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
     # data (arXiv 2108.02032, Sec. 4.1)
     data: str = "pictograms"  # name of a data set, or the path of a COCO folder, a COCO JSON or a CSV
@@ -67,6 +68,13 @@ class Params(BaseModel):
     folds: Annotated[int, Field(ge=2)] = 3
     fold_epochs: Count = 30
 
+    @field_validator("method")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in METHODS:
+            raise ValueError(f"choose one of {', '.join(METHODS)}")
+        return name
+
     def replace(self, **changes) -> "Params":
         """A checked copy with some parameters changed."""
         return checked(self.model_dump() | changes)
@@ -78,23 +86,19 @@ def checked(values: dict) -> Params:
     if unknown:
         raise ParameterError(unknown_message(unknown, list(Params.model_fields)))
     try:
-        params = Params(**values)
+        return Params(**values)
     except ValidationError as error:
         lines = [
-            f"parameter {'.'.join(map(str, e['loc'][:1]))!r} = {e['input']!r}: {e['msg'].lower()}"
+            f"parameter {e['loc'][0]!r} = {e['input']!r}: {e['msg'].removeprefix('Value error, ').lower()}"
             for e in error.errors()
         ]
         raise ParameterError("; ".join(dict.fromkeys(lines))) from None
-    from galc.methods import METHODS  # here, since methods know parameters too
-
-    if params.method not in METHODS:
-        raise ParameterError(f"parameter 'method' = {params.method!r}: choose one of {', '.join(METHODS)}")
-    return params
 
 
-def unknown_message(unknown: list[str], known: list[str]) -> str:
+def unknown_message(unknown: list, known: list[str]) -> str:
+    """ "unknown parameter 'nois'; did you mean 'noise'? (known here: ...)" """
     parts = []
-    for name in unknown:
+    for name in map(str, unknown):
         near = difflib.get_close_matches(name, known, n=1)
         parts.append(f"unknown parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     return "; ".join(parts) + f" (known here: {', '.join(known)})"
@@ -172,7 +176,10 @@ def _study(value: dict, where: str) -> dict:
 
 
 def load_yaml(path: str | Path) -> dict:
-    """A YAML file of params/ as a dict. Raises ParameterError naming the file if it is not a mapping."""
+    """A YAML file as a dict; relative to the working directory or the project.
+
+    Raises ParameterError naming the file if it is missing, no valid YAML, or no mapping.
+    """
     path = Path(path)
     if not path.exists() and (store.ROOT / path).exists():
         path = store.ROOT / path
@@ -181,7 +188,9 @@ def load_yaml(path: str | Path) -> dict:
     except FileNotFoundError:
         known = ", ".join(sorted(p.name for p in (store.ROOT / "params").glob("*.yaml")))
         raise ParameterError(f"no such parameter file: {path} (params/ holds {known})") from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise ParameterError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(value, dict):
         raise ParameterError(f"{path} must hold a mapping of parameters, not {type(value).__name__}")
