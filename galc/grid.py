@@ -2,17 +2,23 @@
 
 import itertools
 import multiprocessing
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 
+import joblib
 import pandas as pd
 import torch
 
-from galc import estimator, study
+from galc import estimator, store, study
+from galc.methods import METHODS
 from galc.params import ParameterError, Params, checked, from_environment, load_study
 from galc.progress import track
 from galc.record import RunRecord
+
+
+class WorkerError(RuntimeError):
+    """A process that computed a run was killed."""
 
 
 def expand(base: dict, grid: dict[str, list]) -> list[Params]:
@@ -39,17 +45,28 @@ def run_all(points: Sequence[Params], workers: int | None = None, what: str = "r
     """The records of all points, in their order; each one computed by its first caller and read by all others.
 
     ``workers`` processes (default: one a core) use one core each; with nothing to compute none is started. A run that
-    fails stops the rest; what has finished stays in the cache, and the next call goes on from there.
+    fails stops the rest; what has finished stays in the cache, and the next call goes on from there. Raises whatever
+    the run raised, WorkerError where its process was killed, ParameterError for ``workers`` below 1.
     """
-    todo = [point for point in points if not study.Study(point).is_cached]
+    if workers is not None and workers < 1:
+        raise ParameterError(f"workers must be at least 1, got {workers}")
+    todo: dict[str, Params] = {}  # a run that serves several noise levels is computed once
+    for its in map(study.Study, points):
+        if not its.is_cached:
+            todo.setdefault(store.digest(its.run_key), its.params)
     if todo:
-        workers = min(workers or len(os.sched_getaffinity(0)), len(todo))
+        workers = min(workers or joblib.cpu_count(), len(todo))
         context = multiprocessing.get_context("spawn")  # torch and forked threads do not mix
         with ProcessPoolExecutor(workers, context, _one_core) as pool:
-            futures = [pool.submit(_compute, point) for point in todo]
+            futures = [pool.submit(_compute, point) for point in todo.values()]
             try:
                 for future in track(as_completed(futures), len(todo), what, "run"):
                     future.result()
+            except BrokenProcessPool:
+                raise WorkerError(
+                    "a worker process was killed (out of memory?); what has finished is kept: run this again, "
+                    "perhaps with fewer workers"
+                ) from None
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -69,6 +86,26 @@ def histories(records: Sequence[RunRecord]) -> pd.DataFrame:
         for epoch in record.history
     ]
     return pd.DataFrame(rows)
+
+
+def matrix_errors(records: Sequence[RunRecord], also: Sequence[str] = ()) -> pd.DataFrame:
+    """How far estimates of C are from the true one: estimator, noise, seed, and what `estimator.matrix_error` gives.
+
+    The estimates of the runs themselves, and those of the estimators ``also`` at the same noise levels and seeds.
+    """
+    rows, params = {}, {}
+    for record in records:
+        point = record.summary["noise"], record.summary["seed"]
+        params[point] = checked(record.details["params"])
+        name = METHODS[record.summary["method"]].estimator
+        if name not in (None, "true"):
+            rows[name, *point] = estimator.matrix_error(record.estimate, record.true)
+    for (noise, seed), point in params.items():
+        its = study.Study(point)
+        rows |= {(name, noise, seed): estimator.matrix_error(its.estimate(name), its.true) for name in also}
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.index = pd.MultiIndex.from_tuples(frame.index, names=["estimator", "noise", "seed"])
+    return frame.reset_index()
 
 
 def _one_core() -> None:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+import yaml
 
 from galc import grid, report, store
 from galc.params import ParameterError, declared_in, load_study
@@ -32,24 +33,45 @@ def main(arguments: list[str] | None = None) -> int:
         points = grid.expand(spec["base"], spec["grid"])
         records = grid.run_all(points, options.workers, "step 2 of 3, training")
         write_results(Path(options.file).stem, grid.frame(records))
-        executed = execute(spec.get("notebooks", []), spec)
+        executed = execute(spec["notebooks"], spec)
         if name := spec.get("report"):
             page = report.from_notebook(executed[name], store.outputs() / "report.html")
             print(f"report: {page}")
-    except (ParameterError, FileNotFoundError, NotebookError) as error:
+    except (ValueError, OSError, FloatingPointError, NotebookError, grid.WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; what has finished is kept, and the next call goes on from there", file=sys.stderr)
+        return 130
     print(f"done in {time.monotonic() - started:.0f} s")
     return 0
 
 
 def read(file: str, overrides: dict[str, str]) -> dict:
-    """The checked content of a parameter file, with ``-p`` values (YAML literals) put into its base."""
-    import yaml
+    """The checked content of a parameter file; ``-p`` values (YAML literals) take the place of its own.
 
-    spec = load_study(file)
-    spec["base"] |= {name: yaml.safe_load(value) for name, value in overrides.items()}
+    Raises ParameterError, or FileNotFoundError for a notebook that does not exist.
+    """
+    spec = {"notebooks": []} | load_study(file)
+    for name, value in overrides.items():
+        try:
+            spec["base"][name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ParameterError(f"parameter {name!r} = {value!r} is no valid YAML: {error}") from None
+        spec["grid"].pop(name, None)
+    for name in spec["notebooks"]:
+        source_of(name)
+    if spec.get("report") and spec["report"] not in spec["notebooks"]:
+        raise ParameterError(f"{file}: report {spec['report']!r} is none of its notebooks")
     return spec
+
+
+def source_of(notebook: str) -> Path:
+    """The file of a notebook, by name. Raises FileNotFoundError."""
+    source = store.ROOT / "notebooks" / f"{notebook}.ipynb"
+    if not source.is_file():
+        raise FileNotFoundError(f"no such notebook: {source}")
+    return source
 
 
 def write_results(name: str, table) -> Path:
@@ -78,9 +100,7 @@ def _papermill(name: str, output: Path, spec: dict) -> None:
 
     The study is in the environment; those of its values that the notebook declares are injected as well, to be seen.
     """
-    source = store.ROOT / "notebooks" / f"{name}.ipynb"
-    if not source.exists():
-        raise FileNotFoundError(f"no such notebook: {source}")
+    source = source_of(name)
     cells = [cell.source for cell in nbformat.read(source, as_version=4).cells if cell.cell_type == "code"]
     declared = {key for cell in cells for key in declared_in(cell)}
     injected = json.dumps({key: value for key, value in spec["base"].items() if key in declared})
