@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
-from tqdm.auto import tqdm
 
 from galc import store
+from galc.progress import bar
 
 BLOCK = 1 << 20
 
@@ -103,12 +103,12 @@ def _verify(path: Path, sha256: str | None, md5: str | None, size: int | None) -
     """The sha256 of a file. Raises ValueError if its size or a given checksum differs."""
     checks = [("size", size, path.stat().st_size)]
     sha, md = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file, _bar(f"checking {path.name}", path.stat().st_size) as bar:
+    with open(path, "rb") as file, _bar(f"checking {path.name}", path.stat().st_size) as shown:
         while block := file.read(BLOCK):
             sha.update(block)
             if md5:
                 md.update(block)
-            bar.update(len(block))
+            shown.update(len(block))
     checks += [("sha256", sha256, sha.hexdigest()), ("md5", md5, md.hexdigest())]
     for kind, expected, seen in checks:
         if expected is not None and expected != seen:
@@ -166,10 +166,10 @@ def _receive(url: str, part: Path, have: int, size: int | None) -> None:
         if size is not None and total != size:
             raise ValueError(f"{url}: the server offers {total:,} bytes, expected {size:,}; the file has been replaced")
         require_space(part.parent, (total or 0) - have)
-        with open(part, "ab" if have else "wb") as file, _bar(part.stem, total, have) as bar:
+        with open(part, "ab" if have else "wb") as file, _bar(part.stem, total, have) as shown:
             while block := response.read(BLOCK):
                 file.write(block)
-                bar.update(len(block))
+                shown.update(len(block))
                 have += len(block)
     if total is not None and have < total:
         raise ConnectionError(f"the connection ended at {have:,} of {total:,} bytes")
@@ -184,8 +184,8 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
-def _bar(name: str, total: int | None, initial: int = 0) -> tqdm:
-    return tqdm(desc=name, total=total, initial=initial, unit="B", unit_scale=True, unit_divisor=1024)
+def _bar(name: str, total: int | None, initial: int = 0) -> bar:
+    return bar(desc=name, total=total, initial=initial, unit="B", unit_scale=True, unit_divisor=1024)
 
 
 def extract(archive: Path, root: Path) -> None:
@@ -204,7 +204,7 @@ def extract(archive: Path, root: Path) -> None:
                     todo.append((member, target))
             root.mkdir(parents=True, exist_ok=True)
             require_space(root, sum(member.file_size for member, _ in todo))
-            for member, target in tqdm(todo, desc=f"extracting {archive.name}", unit="file"):
+            for member, target in bar(todo, desc=f"extracting {archive.name}", unit="files"):
                 with file.open(member) as source, store.atomic(target) as temporary, open(temporary, "wb") as out:
                     shutil.copyfileobj(source, out, BLOCK)
     except zipfile.BadZipFile as error:

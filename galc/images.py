@@ -20,11 +20,11 @@ import torch
 from filelock import FileLock
 from PIL import Image, ImageFile, ImageOps
 from torch import nn
-from tqdm.auto import tqdm
 
 from galc import store
 from galc.backbone import PACKAGED, build_backbone, faster, one_core, weights_digest
 from galc.data import MultiLabelData
+from galc.progress import bar
 
 BATCH = 4  # images a task; more of them outgrow the memory that a thread keeps between two layers
 LARGE = 64  # images a task where they are only decoded
@@ -75,7 +75,7 @@ def check_images(data: MultiLabelData, workers: int | None = None) -> None:
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # half an image must not pass for a whole one
     bad = []
     with _threads(workers) as pool:
-        for file, error in _ahead(pool, _fault, tqdm(data.files, desc="checking images", unit="image")):
+        for file, error in _ahead(pool, _fault, bar(data.files, desc="checking images", unit="images")):
             if error:
                 bad.append(f"{file} ({error})")
             if len(bad) == 10:
@@ -105,10 +105,10 @@ def _batches(
                 images[n] = read_image(file, size)
         return work(images)
 
-    with _threads(workers) as pool, tqdm(total=len(data), desc=what, unit="image") as bar:
+    with _threads(workers) as pool, bar(total=len(data), desc=what, unit="images") as shown:
         for start, result in _ahead(pool, task, range(0, len(data), batch)):
             yield result
-            bar.update(min(batch, len(data) - start))
+            shown.update(min(batch, len(data) - start))
 
 
 @contextmanager

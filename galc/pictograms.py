@@ -8,18 +8,17 @@ with (seed, split, index): the bytes are the same whatever the number of process
 import json
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
-from tqdm.auto import tqdm
 
 from galc import store
 from galc.pictogram_glyphs import categories
 from galc.pictogram_labels import sample
 from galc.pictogram_scenes import draw
+from galc.progress import bar
 
 VERSION = 1  # of the pictures: another number renders again
 SPLITS = ("train", "val")
@@ -90,7 +89,7 @@ def _is_whole(root: Path, wanted: dict) -> bool:
 
 def _write(folder: Path, wanted: dict, workers: int) -> None:
     """Render all images, then write annotations and, last, the manifest."""
-    start, counts = time.monotonic(), (wanted["train"], wanted["test"])
+    counts = (wanted["train"], wanted["test"])
     jobs = []
     for split, count in enumerate(counts):
         (folder / "images" / SPLITS[split]).mkdir(parents=True)
@@ -101,15 +100,14 @@ def _write(folder: Path, wanted: dict, workers: int) -> None:
     pool = Parallel(min(workers, len(jobs)), return_as="generator", idle_worker_timeout=20)
     tasks = (delayed(_render_batch)(folder, wanted["size"], wanted["seed"], *job) for job in jobs)
     boxes: tuple[list, list] = ([], [])
-    with tqdm(total=sum(counts), desc="pictograms", unit="image", leave=False) as bar:
+    with bar(total=sum(counts), desc="rendering pictograms", unit="images") as shown:
         for (split, _, labels), drawn in zip(jobs, pool(tasks), strict=True):
             boxes[split].extend(drawn)
-            bar.update(len(labels))
+            shown.update(len(labels))
     for split, name in enumerate(SPLITS):
         text = json.dumps(_annotations(boxes[split], wanted["size"], first_image=1 + split * wanted["train"]))
         store.write_text(folder / "annotations" / f"instances_{name}.json", text)
     store.write_json(folder / "manifest.json", wanted | _size(folder))
-    print(f"pictograms: {sum(counts)} images rendered in {time.monotonic() - start:.0f} s")
 
 
 def _render_batch(folder: Path, size: int, seed: int, split: int, first: int, labels: list[list[int]]) -> list[list]:

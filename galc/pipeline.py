@@ -91,7 +91,7 @@ def execute(names: list[str], spec: dict, workers: int = 2) -> dict[str, Path]:
     paths = {name: store.outputs() / f"{name}.ipynb" for name in names}
     with ThreadPoolExecutor(workers) as pool:
         jobs = pool.map(lambda name: _papermill(name, paths[name], spec), names)
-        list(track(jobs, len(names), "step 3 of 3, notebooks", "notebook"))
+        list(track(jobs, len(names), "step 3 of 3, notebooks", "notebooks"))
     return paths
 
 

@@ -3,56 +3,45 @@
 A bar made of terminal codes or widgets stays frozen in a saved notebook; a displayed line shows how it ended.
 """
 
+import io
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from tqdm import tqdm
+import tqdm
+from IPython import get_ipython
+from IPython.display import display
 
-
-def track(items: Iterable, total: int, what: str, unit: str = "image") -> Iterator:
-    """Yield ``items`` while showing how far it is; ``what`` says what is done, ``unit`` what is counted."""
-    if sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=what, unit=unit, leave=False)
-        return
-    started, shown, show = time.monotonic(), time.monotonic(), _display()
-    for done, item in enumerate(items, 1):
-        yield item
-        now = time.monotonic()
-        if done == total or now - shown >= (1 if show.live else 15):
-            show(f"{what}: {describe(done, total, unit, now - started)}")
-            shown = now
+LINE = "{desc}: {n_fmt}/{total_fmt} {unit}, {rate_fmt}, {elapsed} gone, {remaining} left"
 
 
-def describe(done: int, total: int, unit: str, seconds: float) -> str:
-    """ "120/240 images, 12 a second, 10 s left" """
-    count = f"{done:,}/{total:,} {unit}s"
-    if done == total:
-        return f"{count} in {seconds:.0f} s"
-    return f"{count}, {done / max(seconds, 1e-9):.3g} a second, {(total - done) * seconds / done:.0f} s left"
+class bar(tqdm.tqdm):  # lower case as in tqdm, whose arguments and methods it has
+    """A tqdm bar that knows where it is shown. Off a terminal: one line a second in a notebook, every 15 s in a log."""
 
-
-class _display:
-    """Shows one line: in place of its last state in a notebook, below it elsewhere."""
-
-    def __init__(self):
-        try:
-            from IPython import get_ipython
-
-            self.live = getattr(get_ipython(), "kernel", None) is not None
-        except ImportError:
-            self.live = False
+    def __init__(self, *args, **options):
+        self.notebook = getattr(get_ipython(), "kernel", None) is not None
+        self.plain = self.notebook or not sys.stderr.isatty()
         self.handle = None
+        if self.plain:
+            options |= {"bar_format": LINE, "mininterval": 1 if self.notebook else 15, "miniters": 1}
+            options |= {"file": io.StringIO()}  # for what tqdm writes beside `display`
+        super().__init__(*args, **{"leave": self.plain} | options)
 
-    def __call__(self, text: str) -> None:
-        if not self.live:
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Show the present state where this bar lives."""
+        if not self.plain:
+            return super().display(msg, pos)
+        if not self.n:  # nothing to tell yet
+            return True
+        text = msg or str(self)
+        if not self.notebook:
             print(text, file=sys.stderr, flush=True)
-            return
-
-        from IPython.display import display
-
-        data = {"text/plain": text}
-        if self.handle is None:
-            self.handle = display(data, raw=True, display_id=True)
+        elif self.handle is None:
+            self.handle = display({"text/plain": text}, raw=True, display_id=True)
         else:
-            self.handle.update(data, raw=True)
+            self.handle.update({"text/plain": text}, raw=True)
+        return True
+
+
+def track(items: Iterable, total: int, what: str, unit: str = "images") -> bar:
+    """Iterate over ``items`` while showing how far it is; ``what`` says what is done, ``unit`` what is counted."""
+    return bar(items, total=total, desc=what, unit=unit)
