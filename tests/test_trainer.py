@@ -1,0 +1,444 @@
+"""The training loop: exact resume, the recipe as written, and no way for a broken run to pass for a good one."""
+
+import math
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from galc import models, objectives, trainer
+from galc.asl import calibrate_logits
+from galc.augment import Augment, to_unit
+from galc.noise import symmetric
+from galc.trainer import Recipe, TrainingSet, ema_decay, fit, optimizer_groups, predict
+
+RECIPE = Recipe(epochs=5, batch_size=10, learning_rate=1e-2, weight_decay=1e-2, ema_decay=0.9)
+ASL = objectives.plain("asl")
+
+
+def data(n: int = 23, seed: int = 0) -> TrainingSet:
+    """n of 40 images with 5 features and 4 classes; the last batch of 10 is a partial one."""
+    generator = torch.Generator().manual_seed(seed)
+    index = torch.randperm(40, generator=generator)[:n]
+    targets = (torch.rand(n, 4, generator=generator) < 0.4).float()
+    return TrainingSet(torch.randn(40, 5, generator=generator), index, targets, torch.arange(n) % 3 == 0)
+
+
+def probe(seed: int = 0, hidden: int = 8) -> nn.Module:
+    torch.manual_seed(seed)
+    return models.probe(5, 4, hidden, dropout=0.3)
+
+
+def images(n: int = 24) -> TrainingSet:
+    """n images of 32 pixels: noise, with one bright block a label."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 60, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    targets = torch.rand(n, 4, generator=generator) < 0.4
+    for k in range(4):
+        pixels[targets[:, k], k % 3, :, 8 * k : 8 * k + 8] = 255
+    return TrainingSet(pixels, torch.arange(n), targets.float(), torch.zeros(n, dtype=torch.bool))
+
+
+def backbone() -> nn.Module:
+    torch.manual_seed(0)
+    return models.finetune("test_efficientnet", 4, "none", dropout=0.1)
+
+
+def assert_same(first: trainer.Fit, second: trainer.Fit) -> None:
+    """Bit-identical weights, averages and history (but for the seconds)."""
+    for one, two in ((first.model, second.model), (first.ema, second.ema)):
+        two = two.state_dict()
+        for name, value in one.state_dict().items():
+            assert torch.equal(value, two[name]), name
+    plain = [[{k: v for k, v in r.items() if k != "seconds"} for r in run.history] for run in (first, second)]
+    assert plain[0] == plain[1]
+
+
+class Killed(BaseException):
+    """The end of a process, as far as the loop can tell."""
+
+
+def killer(epoch: int):
+    """A monitor that records a metric and kills the run in the given epoch."""
+    done = []
+
+    def monitor(model):
+        done.append(1)
+        if len(done) == epoch:
+            raise Killed
+        return {"norm": float(next(model.parameters()).detach().norm())}
+
+    return monitor
+
+
+def norm(model: nn.Module) -> dict:
+    return {"norm": float(next(model.parameters()).detach().norm())}
+
+
+# --- resume --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epoch", range(1, RECIPE.epochs + 1))
+def test_a_run_killed_in_any_epoch_and_resumed_is_bit_identical(epoch, tmp_path):
+    whole = fit(probe(), data(), ASL, RECIPE, 3, monitor=norm)
+    checkpoint = tmp_path / "checkpoint"
+    with pytest.raises(Killed):
+        fit(probe(), data(), ASL, RECIPE, 3, monitor=killer(epoch), checkpoint=checkpoint, checkpoint_seconds=0)
+    assert checkpoint.exists() == (epoch > 1)
+    epochs = []
+    start = probe(99 if epoch > 1 else 0)  # the weights that a resumed run starts with do not matter
+    count = lambda model: epochs.append(1) or norm(model)  # noqa: E731
+    resumed = fit(start, data(), ASL, RECIPE, 3, monitor=count, checkpoint=checkpoint)
+    assert len(epochs) == RECIPE.epochs - (epoch - 1)
+    assert_same(whole, resumed)
+
+
+def test_a_run_killed_and_resumed_after_every_epoch_is_bit_identical(tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    for _ in range(RECIPE.epochs - 1):
+        with pytest.raises(Killed):
+            fit(probe(), data(), ASL, RECIPE, 3, monitor=killer(2), checkpoint=checkpoint, checkpoint_seconds=0)
+    resumed = fit(probe(), data(), ASL, RECIPE, 3, monitor=norm, checkpoint=checkpoint)
+    assert_same(fit(probe(), data(), ASL, RECIPE, 3, monitor=norm), resumed)
+
+
+def test_a_finished_run_is_taken_from_its_checkpoint(tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    whole = fit(probe(), data(), ASL, RECIPE, 3, checkpoint=checkpoint, checkpoint_seconds=0)
+    again = fit(probe(), data(), ASL, RECIPE, 3, monitor=killer(1), checkpoint=checkpoint)
+    assert_same(whole, again)
+
+
+def train_until_killed(checkpoint: Path) -> None:
+    """SIGKILL in the middle of the third epoch, as by the out-of-memory killer."""
+    steps = []
+
+    def transform(batch):
+        steps.append(1)
+        if len(steps) == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return batch
+
+    fit(probe(), data(), ASL, RECIPE, 3, transform=transform, checkpoint=checkpoint, checkpoint_seconds=0)
+
+
+def test_a_process_killed_inside_an_epoch_is_resumed_bit_identically(tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    process = multiprocessing.get_context("spawn").Process(target=train_until_killed, args=(checkpoint,))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL and checkpoint.exists()
+    epochs = []
+    resumed = fit(probe(), data(), ASL, RECIPE, 3, monitor=lambda _: epochs.append(1) or {}, checkpoint=checkpoint)
+    assert len(epochs) == 3
+    assert_same(fit(probe(), data(), ASL, RECIPE, 3), resumed)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"recipe": Recipe(epochs=6, batch_size=10, learning_rate=1e-2, weight_decay=1e-2, ema_decay=0.9)},
+        {"seed": 4},
+        {"data": data(seed=1)},
+        {"model": probe(hidden=9)},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_checkpoint_of_another_run_is_refused(other, tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    own = {"model": probe(), "data": data(), "loss": ASL, "recipe": RECIPE, "seed": 3}
+    fit(**own, checkpoint=checkpoint, checkpoint_seconds=0)
+    before = checkpoint.read_bytes()
+    with pytest.raises(ValueError, match=r"checkpoint .* belongs to another recipe, model, data set or seed; remove"):
+        fit(**(own | other), checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_truncated_checkpoint_is_reported_and_training_starts_anew(tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    with pytest.raises(Killed):
+        fit(probe(), data(), ASL, RECIPE, 3, monitor=killer(4), checkpoint=checkpoint, checkpoint_seconds=0)
+    os.truncate(checkpoint, checkpoint.stat().st_size // 2)
+    with pytest.warns(UserWarning, match=r"checkpoint is broken"):
+        anew = fit(probe(), data(), ASL, RECIPE, 3, checkpoint=checkpoint)
+    assert_same(fit(probe(), data(), ASL, RECIPE, 3), anew)
+
+
+# --- the recipe ----------------------------------------------------------------------------------------------------
+
+
+def test_the_moving_average_equals_its_closed_form():
+    model, weights = probe(), []
+
+    def transform(batch):  # sees the weights before each step
+        weights.append([p.detach().clone() for p in model.parameters()])
+        return batch
+
+    done = fit(model, data(), ASL, RECIPE, 0, transform=transform)
+    weights.append([p.detach().clone() for p in model.parameters()])
+    steps = len(weights) - 1
+    decays = [min(RECIPE.ema_decay, t / (t + 9)) for t in range(1, steps + 1)]
+    assert decays[0] == 0.1 and decays[-1] == pytest.approx(15 / 24)
+    share = [math.prod(decays)] + [(1 - decays[t]) * math.prod(decays[t + 1 :]) for t in range(steps)]
+    assert sum(share) == pytest.approx(1)
+    for number, average in enumerate(done.ema.parameters()):
+        expected = sum(s * w[number].double() for s, w in zip(share, weights, strict=True))
+        torch.testing.assert_close(average.double(), expected, rtol=0, atol=1e-6)
+    assert ema_decay(10**6, 0.9997) == 0.9997
+
+
+def test_the_loop_equals_a_plain_one_with_adam_and_one_cycle():
+    own = data()
+    done = fit(probe(), own, ASL, RECIPE, 0)
+    model = probe().train()
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    vectors = [p for p in model.parameters() if p.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": RECIPE.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.Adam(groups, lr=RECIPE.learning_rate)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, RECIPE.learning_rate, total_steps=15, pct_start=0.2)
+    for epoch in range(RECIPE.epochs):
+        seed = int(np.random.SeedSequence([0, epoch]).generate_state(1)[0])
+        torch.manual_seed(seed)
+        order = torch.randperm(23, generator=torch.Generator().manual_seed(seed))
+        for start in (0, 10, 20):
+            batch = order[start : start + 10]
+            optimizer.zero_grad()
+            ASL(model(own.inputs[own.index[batch]]), own.targets[batch], own.trusted[batch]).backward()
+            optimizer.step()
+            scheduler.step()
+    for got, expected in zip(done.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+
+
+def rates(recipe: Recipe, n: int, monkeypatch) -> list[float]:
+    """The learning rate of every step."""
+    seen, step = [], trainer._Run.train_step
+
+    def spy(self, batch):
+        seen.append([group["lr"] for group in self.optimizer.param_groups])
+        return step(self, batch)
+
+    monkeypatch.setattr(trainer._Run, "train_step", spy)
+    fit(probe(), data(n), ASL, recipe, 0)
+    assert all(first == second for first, second in seen)
+    return [first for first, _ in seen]
+
+
+def test_the_learning_rate_rises_and_falls_as_one_cycle_does(monkeypatch):
+    def cosine(start, end, share):
+        return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+    low, high, final, top = 1e-2 / 25, 1e-2, 1e-2 / 25 / 1e4, 0.2 * 15 - 1  # torch's defaults: 25 and 1e4
+    up, down = [cosine(low, high, t / top) for t in range(3)], [cosine(high, final, t / 12) for t in range(1, 13)]
+    assert rates(RECIPE, 23, monkeypatch) == pytest.approx(up + down)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5, 10])
+def test_a_run_of_any_length_has_a_schedule(epochs, monkeypatch):
+    got = rates(Recipe(epochs=epochs, batch_size=64, learning_rate=1e-2), 23, monkeypatch)  # one step an epoch
+    assert len(got) == epochs and all(0 < rate <= 1e-2 * (1 + 1e-9) for rate in got)
+    assert got[-1] == pytest.approx(1e-2 / 25 / 1e4)
+
+
+def test_weight_decay_spares_biases_and_norms():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    names = {id(p): name for name, p in model.named_parameters()}
+    decay, plain = optimizer_groups(model, 0.1)
+    assert [names[id(p)] for p in decay["params"]] == ["0.weight", "3.weight"] and decay["weight_decay"] == 0.1
+    assert [names[id(p)] for p in plain["params"]] == ["0.bias", "1.weight", "1.bias", "3.bias"]
+    assert plain["weight_decay"] == 0
+    nn.init.ones_(model[3].bias)
+    linear = nn.Linear(5, 4)
+    bias, norm = linear.bias.detach().clone(), linear.weight.detach().norm()
+    fit(linear, data(), lambda logits, *_: 0 * logits.sum(), Recipe(epochs=2, weight_decay=1.0), 0)
+    assert torch.equal(linear.bias, bias) and linear.weight.norm() < norm
+
+
+def test_every_epoch_sees_every_image_once_the_partial_batch_included_in_another_order():
+    own, batches = data(), []
+    own.inputs[:, 0] = torch.arange(40)
+    fit(probe(), own, ASL, RECIPE, 0, transform=lambda batch: batches.append(batch[:, 0].tolist()) or batch)
+    assert [len(batch) for batch in batches] == [10, 10, 3] * RECIPE.epochs
+    epochs = [[*batches[k], *batches[k + 1], *batches[k + 2]] for k in range(0, len(batches), 3)]
+    assert all(sorted(epoch) == sorted(own.index.tolist()) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == RECIPE.epochs
+
+
+def test_images_meet_their_own_labels():
+    own = data()
+    own.inputs[own.index, 0] = torch.arange(23.0)
+    seen = []
+
+    def loss(logits, targets, trusted):
+        seen.append((targets, trusted))
+        return logits.sum()
+
+    order = []
+    fit(probe(), own, loss, Recipe(epochs=1, batch_size=10), 0, transform=lambda b: order.append(b[:, 0].long()) or b)
+    for rows, (targets, trusted) in zip(order, seen, strict=True):
+        assert torch.equal(targets, own.targets[rows]) and torch.equal(trusted, own.trusted[rows])
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    first, again, other = (fit(probe(), data(), ASL, RECIPE, seed) for seed in (0, 0, 1))
+    assert_same(first, again)
+    assert not torch.equal(first.model[0].weight, other.model[0].weight)
+
+
+def test_the_state_of_the_global_generator_does_not_matter():
+    model, other = probe(), probe()
+    torch.manual_seed(123)
+    first = fit(model, data(), ASL, RECIPE, 0)
+    torch.rand(7)
+    assert_same(first, fit(other, data(), ASL, RECIPE, 0))
+
+
+def test_a_monitor_never_influences_the_weights():
+    def meddle(model):
+        assert not model.training
+        model.train()
+        torch.manual_seed(1)
+        return {"mAP": float(torch.rand(()))}
+
+    watched = fit(probe(), data(), ASL, RECIPE, 0, monitor=meddle)
+    alone = fit(probe(), data(), ASL, RECIPE, 0)
+    for one, two in ((watched.model, alone.model), (watched.ema, alone.ema)):
+        for p, q in zip(one.parameters(), two.parameters(), strict=True):
+            assert torch.equal(p, q)
+    assert all("mAP" in record for record in watched.history) and not watched.model.training
+
+
+def test_one_line_an_epoch_says_how_it_goes():
+    lines = []
+    fit(probe(), data(), ASL, RECIPE, 0, monitor=lambda _: {"mAP": 12.34, "OF1": 5.0}, log=lines.append)
+    assert len(lines) == RECIPE.epochs
+    assert lines[1].startswith("epoch   2/5  loss") and "mAP 12.34" in lines[1] and lines[1].endswith("s left")
+
+
+def test_the_recorded_loss_is_the_mean_over_the_steps():
+    losses = []
+
+    def loss(*arguments):
+        losses.append(ASL(*arguments))
+        return losses[-1]
+
+    history = fit(probe(), data(), loss, RECIPE, 0).history
+    assert [record["epoch"] for record in history] == [1, 2, 3, 4, 5]
+    for n, record in enumerate(history):
+        assert record["loss"] == pytest.approx(float(sum(losses[3 * n : 3 * n + 3])) / 3)
+
+
+def test_a_few_dozen_samples_are_learnt_by_heart():
+    own = data(36)
+    torch.manual_seed(0)
+    done = fit(models.probe(5, 4, 64, 0.0), own, ASL, Recipe(epochs=150, batch_size=12, learning_rate=2e-2), 0)
+    learnt = calibrate_logits(predict(done.model, own.inputs, own.index)) > 0
+    assert torch.equal(learnt, own.targets.bool())
+    assert done.history[-1]["loss"] < done.history[0]["loss"] / 50
+
+
+# --- failures ------------------------------------------------------------------------------------------------------
+
+TRANSITION = symmetric(4, 0.3).float()
+LOSSES = {"asl": ASL, "bce": objectives.plain("bce")} | {
+    name: objectives.corrected(name, TRANSITION)
+    for name in ("forward-asl", "forward-bce", "literal-clamped", "literal-unclamped")
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_a_loss_that_is_not_finite_stops_the_run_by_name_and_keeps_the_checkpoint(loss, tmp_path):
+    checkpoint, steps = tmp_path / "checkpoint", []
+
+    def poison(batch):
+        steps.append(1)
+        return batch * float("nan") if len(steps) == 8 else batch
+
+    options = {"checkpoint": checkpoint, "checkpoint_seconds": 0}
+    with pytest.raises(FloatingPointError, match=r"the loss became nan in epoch 3, step 2; lower the learning"):
+        fit(probe(), data(), loss, RECIPE, 3, transform=poison, **options)
+    assert_same(fit(probe(), data(), loss, RECIPE, 3), fit(probe(), data(), loss, RECIPE, 3, **options))
+
+
+def test_an_infinite_loss_is_named_too():
+    with pytest.raises(FloatingPointError, match="the loss became inf in epoch 1, step 1"):
+        fit(probe(), data(), lambda logits, *_: logits.sum() + float("inf"), RECIPE, 0)
+
+
+def test_weights_broken_by_the_last_step_are_not_taken_for_a_result(tmp_path):
+    checkpoint, steps = tmp_path / "checkpoint", []
+
+    def loss(logits, *_):  # finite, but its slope is not
+        steps.append(1)
+        return (0 * logits).sum().abs().sqrt() if len(steps) == 3 else logits.square().mean()
+
+    with pytest.raises(FloatingPointError, match="weights became NaN or infinite in epoch 1, step 3"):
+        fit(probe(), data(), loss, RECIPE, 0, checkpoint=checkpoint, checkpoint_seconds=0)
+    assert not checkpoint.exists()
+
+
+def test_a_faulty_correction_matrix_is_not_mistaken_for_a_loss_that_is_not_finite():
+    with pytest.raises(ValueError, match="does not sum to 1"):
+        fit(probe(), data(), objectives.corrected("forward-bce", 2 * TRANSITION), RECIPE, 0)
+
+
+def test_a_training_set_that_does_not_fit_together_is_refused():
+    own = data()
+    with pytest.raises(ValueError, match=r"one non-zero length, not \[22, 23\]"):
+        TrainingSet(own.inputs, own.index[:22], own.targets, own.trusted)
+    with pytest.raises(ValueError, match="non-zero"):
+        own.take(torch.zeros(23, dtype=torch.bool))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        TrainingSet(own.inputs, own.index, own.targets * float("nan"), own.trusted)
+
+
+# --- fine-tuning ---------------------------------------------------------------------------------------------------
+
+
+def test_a_fine_tuned_backbone_learns_a_few_images_by_heart():
+    own = images()
+    recipe = Recipe(epochs=25, batch_size=8, learning_rate=3e-3, ema_decay=0.9)
+    done = fit(backbone(), own, objectives.plain("bce"), recipe, 0, transform=to_unit)
+    assert torch.equal(predict(done.model, own.inputs, transform=to_unit) > 0, own.targets.bool())
+    assert all(p.requires_grad for p in done.model.parameters())
+
+
+def test_fine_tuning_with_augmentation_killed_and_resumed_is_bit_identical(tmp_path):
+    recipe = Recipe(epochs=4, batch_size=10, learning_rate=1e-3, ema_decay=0.9)
+    options = {"transform": Augment(), "checkpoint": tmp_path / "checkpoint", "checkpoint_seconds": 0}
+    with pytest.raises(Killed):
+        fit(backbone(), images(), ASL, recipe, 0, monitor=killer(3), **options)
+    resumed = fit(backbone(), images(), ASL, recipe, 0, monitor=norm, **options)
+    assert_same(fit(backbone(), images(), ASL, recipe, 0, monitor=norm, transform=Augment()), resumed)
+
+
+def test_bfloat16_stays_finite_and_keeps_weights_and_loss_in_float32():
+    dtypes = set()
+
+    def loss(logits, targets, trusted):
+        dtypes.add(logits.dtype)
+        return ASL(logits, targets, trusted)
+
+    recipe = Recipe(epochs=2, batch_size=12, bf16=True)
+    done = fit(backbone(), images(), loss, recipe, 0, transform=to_unit)
+    assert dtypes == {torch.float32} == {p.dtype for p in done.model.parameters()}
+    plain = fit(backbone(), images(), ASL, Recipe(epochs=2, batch_size=12), 0, transform=to_unit)
+    losses = [[record["loss"] for record in run.history] for run in (done, plain)]
+    assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+# --- prediction ----------------------------------------------------------------------------------------------------
+
+
+def test_predictions_come_in_the_order_of_the_index_whatever_the_batches():
+    model, own = probe(), data()
+    whole = predict(model, own.inputs)
+    assert whole.shape == (40, 4) and whole.dtype == torch.float32
+    torch.testing.assert_close(predict(model, own.inputs, own.index, batch_size=7), whole[own.index])
+    torch.testing.assert_close(predict(model.train(), own.inputs), whole)  # dropout is off
+    torch.testing.assert_close(predict(model, own.inputs / 2, transform=lambda b: 2 * b), whole)
