@@ -87,12 +87,38 @@ class NotebookError(RuntimeError):
 
 
 def execute(names: list[str], spec: dict, workers: int = 2) -> dict[str, Path]:
-    """Execute notebooks into outputs/ through papermill, two at a time; returns name -> executed notebook."""
+    """Execute notebooks into outputs/ through papermill, two at a time; returns name -> executed notebook.
+
+    One that was executed with the same study, code and source is left as it is.
+    """
     paths = {name: store.outputs() / f"{name}.ipynb" for name in names}
-    with ThreadPoolExecutor(workers) as pool:
-        jobs = pool.map(lambda name: _papermill(name, paths[name], spec), names)
-        list(track(jobs, len(names), "step 3 of 3, notebooks", "notebooks"))
+    marks = {name: _mark(name, spec) for name in names}
+    todo = [name for name in names if _executed_mark(paths[name]) != marks[name]]
+
+    def run(name: str) -> None:
+        _papermill(name, paths[name], spec)
+        notebook = nbformat.read(paths[name], as_version=4)
+        notebook.metadata["galc"] = {"mark": marks[name]}
+        store.write_text(paths[name], nbformat.writes(notebook))
+
+    if todo:
+        with ThreadPoolExecutor(workers) as pool:
+            list(track(pool.map(run, todo), len(todo), "step 3 of 3, notebooks", "notebooks"))
     return paths
+
+
+def _mark(name: str, spec: dict) -> str:
+    """Identifies what an executed notebook comes from: its source, the study and all code of the package."""
+    code = sorted(Path(__file__).parent.rglob("*.py"))
+    return store.digest([store.file_digest(source_of(name)), spec, [store.file_digest(path) for path in code]])
+
+
+def _executed_mark(path: Path) -> str | None:
+    """The mark of an executed notebook; None if there is none, or it did not end well."""
+    try:
+        return nbformat.read(path, as_version=4).metadata.get("galc", {}).get("mark")
+    except (OSError, ValueError, nbformat.reader.NotJSONError):
+        return None
 
 
 def _papermill(name: str, output: Path, spec: dict) -> None:

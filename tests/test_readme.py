@@ -1,0 +1,58 @@
+"""The README says what is: its table comes from the stored results, its files, targets and parameters exist."""
+
+import importlib.util
+import re
+
+import pandas as pd
+import pytest
+
+from galc import store
+
+README = (store.ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("update_readme", store.ROOT / "scripts" / "update_readme.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_is_the_one_of_the_stored_results(script):
+    table = pd.read_csv(store.ROOT / "outputs" / "reference" / "table1.csv")
+    assert script.with_table(README, table) == README
+    assert table.groupby(["method", "noise"])["seed"].nunique().min() >= 3
+
+
+def test_a_changed_number_changes_the_table(script):
+    table = pd.read_csv(store.ROOT / "outputs" / "reference" / "table1.csv")
+    table.loc[table["method"] == "asl", "mAP"] += 1
+    assert script.with_table(README, table) != README
+
+
+def test_linked_files_exist():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (store.ROOT / target).is_file(), target
+
+
+def test_named_notebooks_and_parameter_files_exist():
+    named = set(re.findall(r"`(\d\d_\w+)`", README)) | set(re.findall(r"papermill (\d\d_\w+)\.ipynb", README))
+    assert len(named) >= 5
+    for name in named:
+        assert (store.ROOT / "notebooks" / f"{name}.ipynb").is_file(), name
+    for path in re.findall(r"\bparams/\w+\.yaml|\bbenchmarks/\w+\.py", README):
+        assert (store.ROOT / path).is_file(), path
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^(\w+):", (store.ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`?\bmake (\w+)`?", README)) <= targets
+
+
+def test_the_example_in_code_names_what_exists():
+    from galc.params import Params
+    from galc.record import RunRecord
+
+    assert Params(noise=0.4, method="galc-plus").method == "galc-plus"
+    assert {"summary", "estimate"} <= set(RunRecord.__dataclass_fields__)
