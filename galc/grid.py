@@ -60,7 +60,7 @@ def run_all(points: Sequence[Params], workers: int | None = None, what: str = "r
         with ProcessPoolExecutor(workers, context, _one_core) as pool:
             futures = [pool.submit(_compute, point) for point in todo.values()]
             try:
-                for future in track(as_completed(futures), len(todo), what, "run"):
+                for future in track(as_completed(futures), len(todo), what, "runs"):
                     future.result()
             except BrokenProcessPool:
                 raise WorkerError(
@@ -124,7 +124,7 @@ def estimator_errors(points: Sequence[Params], names: Sequence[str]) -> pd.DataF
     """
     points = list(dict.fromkeys(point.replace(method="asl") for point in points))
     rows = []
-    for point in track(points, len(points), "estimators", "point"):
+    for point in track(points, len(points), "estimators", "points"):
         stages = study.Study(point)
         for name in names:
             error = estimator.matrix_error(stages.estimate(name), stages.true)

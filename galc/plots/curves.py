@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from galc.plots.style import label_ends, method_style, style
 
@@ -98,5 +100,28 @@ def learning_curves(history: pd.DataFrame, metric: str = "mAP", ax: Axes | None 
         ends.append((mean.index[-1], last, text, look.colour))
     ax.set(xlabel="epoch (★ the highest)", ylabel=f"{metric} on the clean test set (%)")
     ax.set_xmargin(0.02)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_ends(ax, ends)
+    return ax
+
+
+@style()
+def error_curves(errors: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """How far estimates of C are from the true one, against the noise level: a line an estimator, mean ± std.
+
+    ``errors`` (`galc.grid.matrix_errors`) has a row per estimate: estimator, noise in [0, 1], seed, row_l1. The axis
+    is logarithmic above 0.1 and linear below. Grey: the error of believing every label, 2 · noise.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+    data = errors.assign(percent=100 * errors["noise"])
+    sns.lineplot(data, x="percent", y="row_l1", hue="estimator", style="estimator", markers=True, dashes=False,
+                 errorbar="sd", palette="colorblind", markersize=7, ax=ax)  # fmt: skip
+    levels = sorted(data["percent"].unique())
+    ax.plot(levels, [level / 50 for level in levels], color="#999999", linestyle=":", label="C = identity")
+    ax.set_yscale("symlog", linthresh=0.1)
+    ax.set_ylim(0, None)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.set(xlabel="labels flipped (%)", ylabel="mean row L1 error of C", xticks=levels)
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return ax

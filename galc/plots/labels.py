@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.text import Annotation
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from galc.plots.style import BLUE, GREY, LOOKS, RED, style
@@ -96,7 +97,7 @@ def label_statistics(labels: ArrayLike | Mapping[str, ArrayLike], classes: Seque
     """
     sets = labels if isinstance(labels, Mapping) else {"": labels}
     sets = {name: np.asarray(array, dtype=bool) for name, array in sets.items()}
-    _, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.6), width_ratios=(3, 1), layout="constrained")
+    _, (left, right) = plt.subplots(1, 2, figsize=(11.5, 3.8), width_ratios=(4, 1), layout="constrained")
     first = next(iter(sets.values()))
     order = np.argsort(-first.sum(0), kind="stable")
     most = int(max(array.sum(1).max() for array in sets.values()))
@@ -110,12 +111,13 @@ def label_statistics(labels: ArrayLike | Mapping[str, ArrayLike], classes: Seque
         )
     floor = 0.6 * max(1, min(array.sum(0).min() for array in sets.values()))
     left.vlines(np.arange(len(classes)), floor, first.sum(0)[order], color="#d9d9d9", linewidth=1.5, zorder=1)
-    left.set_xticks(np.arange(len(classes)), [classes[k] for k in order], rotation=90, fontsize=5.5)
+    left.set_xticks(np.arange(len(classes)), [classes[k] for k in order], rotation=90, fontsize=7)
     left.set(yscale="log", ylabel="images", title=f"Images of each class (of {len(first):,})")
     left.set_ylim(floor, None)
     left.set_xmargin(0.01)
     left.grid(axis="x", visible=False)
     right.set(xlabel="labels of an image", ylabel="images (%)", title="Labels of an image")
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.legend()
     if len(sets) > 1:
         left.legend()

@@ -41,11 +41,13 @@ def transition_heatmap(
     norm: Normalize | None = None,
     cmap: str = "viridis",
     colorbar: bool = True,
+    names: str = "xy",
 ) -> Axes:
     """One (K, K) matrix: rows the true class, columns the noisy class, colours on a log scale from 0.001 to 1.
 
-    ``groups``: one name a class (the supercategory); runs of equal names are bracketed. Class names are written
-    where they can be read, and always shown on hover. ``norm`` and ``cmap`` replace the scale (for differences).
+    ``groups``: one name a class (the supercategory); runs of equal names are parted by lines. Class names are written
+    where they can be read (``names``: along which axes), and always shown on hover. ``norm`` and ``cmap`` replace the
+    scale (for differences).
     """
     matrix = as_matrix(matrix, classes)
     if ax is None:
@@ -54,7 +56,7 @@ def transition_heatmap(
     sns.heatmap(matrix, norm=scale, cmap=cmap, square=True, cbar=False, ax=ax, xticklabels=False, yticklabels=False)
     ax.set(title=title, xlabel="noisy label", ylabel="true label")
     ax.grid(False)
-    write_names(ax, classes, groups)
+    write_names(ax, classes, groups, names)
 
     def at(x: float, y: float) -> str:
         row, column = int(y // 1), int(x // 1)  # a cell reaches from its index to the next
@@ -70,33 +72,28 @@ def transition_heatmap(
     return ax
 
 
-def write_names(ax: Axes, classes: Sequence[str], groups: Sequence[str] | None) -> None:
+def write_names(ax: Axes, classes: Sequence[str], groups: Sequence[str] | None, along: str = "xy") -> None:
     """Class names: all where a row is at least 4 points high, else the groups, or every n-th class without any.
 
-    Groups are parted by lines, too.
+    Groups are parted by lines, too. ``along``: the axes that get names, "xy", "x", "y" or "".
     """
+    runs = [(name, len(list(run))) for name, run in groupby(groups or [])]
+    stops = np.cumsum([length for _, length in runs], dtype=int)
+    for stop in stops[:-1]:
+        ax.axhline(stop, color="white", linewidth=0.4)
+        ax.axvline(stop, color="white", linewidth=0.4)
     height = 0.95 * ax.get_window_extent().height * 72 / ax.figure.dpi / len(classes)  # of a row, in points
-    size, step = (min(8.0, height), 1) if height >= 4 else (6.0, -(-6 // height))
-    if height >= 4 or not groups:
-        shown = np.arange(0, len(classes), int(step))
-        ax.set_yticks(shown + 0.5, [classes[k] for k in shown], fontsize=size)
-        ax.set_xticks(shown + 0.5, [classes[k] for k in shown], fontsize=size, rotation=90)
-    ax.tick_params(length=0, pad=1)
-    start = 0
-    for name, run in groupby(groups or []):
-        stop = start + len(list(run))
-        if stop < len(classes):
-            ax.axhline(stop, color="white", linewidth=0.4)
-            ax.axvline(stop, color="white", linewidth=0.4)
-        if height < 4:
-            middle = (start + stop) / 2
-            ax.annotate(name, (-0.01, middle), xycoords=ax.get_yaxis_transform(), ha="right", va="center", fontsize=6)
-            ax.annotate(
-                name, (middle, -0.01), xycoords=ax.get_xaxis_transform(), ha="center", va="top", fontsize=6, rotation=90
-            )
-        start = stop
     if height < 4 and groups:
-        ax.xaxis.labelpad, ax.yaxis.labelpad = 36, 42
+        places, names = stops - np.array([length for _, length in runs]) / 2, [name for name, _ in runs]
+    else:
+        shown = np.arange(0, len(classes), 1 if height >= 4 else int(-(-6 // height)))
+        places, names = shown + 0.5, [classes[k] for k in shown]
+    size = min(8.0, height) if height >= 4 else 6.0
+    if "y" in along:
+        ax.set_yticks(places, names, fontsize=size)
+    if "x" in along:
+        ax.set_xticks(places, names, fontsize=size, rotation=90)
+    ax.tick_params(length=0, pad=1)
 
 
 @style()
@@ -113,19 +110,19 @@ def transition_comparison(
     names = list(matrices)
     truth = as_matrix(matrices[names[0]], classes)
     figure, axes = plt.subplots(
-        2, len(names), figsize=(3.6 * len(names) + 0.8, 7.2), layout="constrained", squeeze=False
+        2, len(names), figsize=(2.5 * len(names) + 0.8, 6.2), layout="constrained", squeeze=False
     )
     differences = {name: as_matrix(matrices[name], classes) - truth for name in names[1:]}
     limit = max([0.02, *(float(np.abs(d).max()) for d in differences.values())])
     centred = SymLogNorm(0.01, vmin=-limit, vmax=limit)
     for column, name in enumerate(names):
-        transition_heatmap(matrices[name], classes, axes[0, column], name, groups, colorbar=False)
+        drawn = {"groups": groups, "colorbar": False}
+        transition_heatmap(matrices[name], classes, axes[0, column], name, names="" if column else "xy", **drawn)
         if column:
             row_error, diagonal_error = row_errors(matrices[name], truth)
-            below = f"{name} − {names[0]}\nrow L1 {row_error:.2f}, diagonal {diagonal_error:.3f}"
-            transition_heatmap(
-                differences[name], classes, axes[1, column], below, groups, centred, "RdBu_r", colorbar=False
-            )
+            below = f"minus {names[0]}\nrow L1 {row_error:.2f}, diagonal {diagonal_error:.3f}"
+            drawn |= {"norm": centred, "cmap": "RdBu_r", "names": "x" if column > 1 else "xy"}
+            transition_heatmap(differences[name], classes, axes[1, column], below, **drawn)
     for ax in (*axes[0, 1:], *axes[1, 2:]):
         ax.set_ylabel("")
     for ax in axes[0, 1:]:

@@ -1,8 +1,10 @@
-"""Table 1: every method at every noise level, mean ± std over seeds, the paper's numbers beside ours."""
+"""Tables: Table 1 with the paper's numbers beside ours, and the smaller ones of the notebooks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from pandas.io.formats.style import Styler
 
 from galc.plots.curves import over_seeds
@@ -15,8 +17,9 @@ LINES = [
     {"selector": "th, td", "props": "padding: 0.15em 0.7em; white-space: nowrap; text-align: right"},
     {"selector": "th.row_heading, th.index_name", "props": "text-align: left; font-weight: normal"},
     {"selector": "th.row_heading.level0", "props": "vertical-align: top; font-weight: bold"},
-    {"selector": "tr:has(th.level0.row_heading) > *", "props": "border-top: 1px solid #999999"},
+    {"selector": "thead tr:last-child > *", "props": "border-bottom: 1px solid #999999"},
 ]
+GROUPS = [{"selector": "tr:has(th.level0.row_heading) > *", "props": "border-top: 1px solid #999999"}]
 
 
 def results_frame(
@@ -66,5 +69,106 @@ def results_table(
     def greys(row: pd.Series) -> list[str]:
         return [GREYS if row.name[1].endswith(PAPER) else ""] * len(row)
 
-    styler = frame.style.apply(weights, axis=0).apply(greys, axis=1).set_table_styles(LINES)
+    styler = frame.style.apply(weights, axis=0).apply(greys, axis=1).set_table_styles(LINES + GROUPS)
     return styler.apply_index(lambda names: [GREYS if str(name).endswith(PAPER) else "" for name in names], level=1)
+
+
+def history_frame(histories: Mapping[str, Sequence[Mapping]]) -> pd.DataFrame:
+    """{name: one dict an epoch} as the frame that `learning_curves` takes; the names stand in its column method."""
+    return pd.DataFrame([{"method": name, "seed": 0} | epoch for name, epochs in histories.items() for epoch in epochs])
+
+
+def part_table(parts: Mapping[str, ArrayLike], classes: Sequence[str]) -> Styler:
+    """The parts of a data set, {name: labels (n, K) bool}: images, labels, and which class is missing or rarest."""
+    rows = {}
+    for name, labels in parts.items():
+        counts = np.asarray(labels).sum(0)
+        rows[name] = {
+            "images": len(labels),
+            "labels": counts.sum(),
+            "labels an image": counts.sum() / max(len(labels), 1),
+            "classes without one": (counts == 0).sum(),
+            "rarest class": f"{classes[counts.argmin()]} ({counts.min()})",
+            "most frequent class": f"{classes[counts.argmax()]} ({counts.max():,})",
+        }
+    whole = "{:,}".format
+    formats = {"images": whole, "labels": whole, "labels an image": "{:.2f}"}
+    return pd.DataFrame.from_dict(rows, orient="index").style.format(formats).set_table_styles(LINES)
+
+
+def error_table(errors: pd.DataFrame) -> Styler:
+    """Errors of estimated matrices, the smallest row L1 first: a row an estimator, `galc.estimator.matrix_error`."""
+    titles = {
+        "row_l1": "row L1 Σⱼ |Ĉᵢⱼ − Cᵢⱼ|",
+        "diagonal": "|Ĉᵢᵢ − Cᵢᵢ|",
+        "off_diagonal_correlation": "off-diagonal correlation",
+    }
+    table = errors.sort_values("row_l1")[list(titles)].rename(columns=titles)
+    return table.style.format("{:.3f}", na_rep="–").set_table_styles(LINES)
+
+
+def run_table(table: pd.DataFrame) -> Styler:
+    """Runs at one noise level, a row each (percent): last epoch, and beside it the highest and the averaged weights."""
+    shown = pd.DataFrame(
+        {
+            "mAP": table["mAP"],
+            "CF1": table["CF1"],
+            "OF1": table["OF1"],
+            "CF1, calibrated": table["CF1_calibrated"],
+            "OF1, calibrated": table["OF1_calibrated"],
+            "highest mAP": table["best_mAP"],
+            "in epoch": table["best_epoch"].astype(int),
+            "mAP, averaged weights": table["ema_mAP"],
+        }
+    ).set_index(pd.Index([method_style(name).title for name in table["method"]]))
+    numbers = [name for name in shown.columns if name != "in epoch"]
+    return shown.style.format("{:.1f}", subset=numbers).set_table_styles(LINES)
+
+
+def cost_table(runs: Sequence[Mapping]) -> Styler:
+    """What each method costs on one core; ``runs``: summary and details of a record each.
+
+    Stages that runs share are paid for by the first that needs them: the largest time of steps 1 and 2 is the one
+    without help, the median of step 3 is that of any run.
+    """
+    frame = pd.DataFrame(runs)[["method", "seconds", "seconds_estimate", "images", "steps"]]
+    frame["own"] = frame["seconds"] - frame["seconds_estimate"]
+    groups = frame.groupby("method", sort=False)
+    table = pd.DataFrame(
+        {
+            "training images": groups["images"].max(),
+            "gradient steps of g": groups["steps"].max(),
+            "steps 1 and 2 (s, at most)": groups["seconds_estimate"].max(),
+            "step 3 (s, median)": groups["own"].median(),
+        }
+    )
+    table.index = pd.Index([method_style(name).title for name in table.index])
+    whole = {name: "{:,}" for name in table.columns[:2]}
+    return table.style.format(whole | {name: "{:.1f}" for name in table.columns[2:]}).set_table_styles(LINES)
+
+
+def record_table(details: Mapping) -> Styler:
+    """All that a run's record says of how it came about, one line each; groups are written "group: name"."""
+    rows = {}
+    for name, value in details.items():
+        parts = (
+            {f"{name}: {key}": inner for key, inner in value.items()} if isinstance(value, Mapping) else {name: value}
+        )
+        rows |= {key: readable(inner) for key, inner in parts.items()}
+    left = {"selector": "td", "props": "text-align: left; white-space: normal"}
+    return pd.DataFrame({"value": rows}).style.hide(axis="columns").set_table_styles([*LINES, left])
+
+
+def readable(value: object) -> str:
+    """A value of a record as text: lists with commas, times with a few digits."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def margin_table(margins: pd.DataFrame) -> Styler:
+    """Differences in points (`galc.findings.margins`): rows methods, columns noise levels; losses in red."""
+    table = margins.rename(index=lambda name: method_style(name).title, columns=lambda level: f"{100 * level:g} %")
+    table.columns.name, table.index.name = "labels flipped", None
+    losses = table.style.format("{:+.1f}").map(lambda value: "color: #d55e00" if value < 0 else "")
+    return losses.set_table_styles(LINES)
