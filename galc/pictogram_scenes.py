@@ -1,7 +1,7 @@
 """One scene: a cluttered, noisy picture in which every class of a label set can be seen.
 
-The difficulty is meant to be that of photographs: objects are small, turned, recoloured, partly hidden, among things
-of no class. All of it is drawn from one generator, so that a scene depends on nothing but its own seed.
+What makes it hard: objects differ in size, are turned, squeezed, recoloured and partly hidden, and stand among things
+of no class on uneven grounds. All of it is drawn from one generator: a scene depends on nothing but its own seed.
 """
 
 import colorsys
@@ -10,30 +10,18 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from galc.pictogram_glyphs import bitmap, distractors, symbols
 
-TURN = 9  # standard deviation, degrees
+TURN = 7  # standard deviation, degrees
 HUE = (-0.12, 0.12)  # mean and standard deviation, radians: OpenMoji's yellow people become tan rather than green
-BLUR, NOISE = 0.5, 4  # largest: radius in pixels of a 160-pixel picture, standard deviation in grey levels
+BLUR, NOISE = 0.4, 4  # largest: radius in pixels of a 160-pixel picture, standard deviation in grey levels
 FADES = [[int(value * share) for value in range(256)] for share in (1.0, 0.97, 0.94, 0.9)]
-HUES = (
-    0.03,
-    0.08,
-    0.11,
-    0.14,
-    0.25,
-    0.33,
-    0.45,
-    0.52,
-    0.56,
-    0.6,
-    0.64,
-    0.75,
-)  # of backgrounds: earth, leaves, water, sky
+# Of backgrounds: earth, leaves, water, sky.
+HUES = (0.03, 0.08, 0.11, 0.14, 0.25, 0.33, 0.45, 0.52, 0.56, 0.6, 0.64, 0.75)
 SHADOW = [value // 4 for value in range(256)]
-SCALE = (0.55, 0.8)  # an object's side, as a share of the picture's
+SCALE = (0.6, 0.85)  # an object's side, as a share of the picture's
 VISIBLE = 0.65  # the least share of an object's pixels that what is painted later must leave uncovered
 # Rotating the hue is a rotation of RGB about its grey axis: cos·I + sin·AXIS + (1 − cos)·GREY.
 GREY = np.full((3, 3), 1 / 3)
@@ -82,14 +70,14 @@ class Scene:
     def place(self, symbol: str, scale: float, label: int | None, tries: int, must: bool = False) -> bool:
         """Try places, smaller and smaller, for a symbol that is ``scale`` × the picture's side at first.
 
-        ``must``: paint it at the last place all the same, so that no label of the picture is missing from it.
+        ``must``: after a while be content with hiding others more, so that no label is missing from the picture.
         """
         for trial in range(tries):
             if trial % 4 == 0:
-                picture = _styled(self.rng, symbol, self.size * scale * 0.85 ** (trial // 4))
+                picture = _styled(self.rng, symbol, max(self.size * scale * 0.85 ** (trial // 4), 6))
             room_x, room_y = max(self.size - picture.width, 0), max(self.size - picture.height, 0)
             x, y = int(self.rng.integers(room_x + 1)), int(self.rng.integers(room_y + 1))
-            keep = 0 if must and trial == tries - 1 else max(VISIBLE, 0.95 - 0.05 * trial)
+            keep = 0.3 if must and trial > 24 else max(VISIBLE, 0.95 - 0.05 * trial)
             if self.put(picture, x, y, label, keep):
                 return True
         return False
@@ -119,7 +107,7 @@ def draw(labels: Sequence[int], size: int, rng: np.random.Generator) -> tuple[Im
         symbol = symbols()[k][rng.integers(len(symbols()[k]))]
         scale = common * np.exp(rng.normal(0, 0.2))
         first = order < len(labels)
-        scene.place(symbol, scale, int(k), tries=48 if first else 3, must=first)
+        scene.place(symbol, scale, int(k), tries=100 if first else 3, must=first)
     for _ in range(rng.integers(0, 2)):
         scene.place(clutter[rng.integers(len(clutter))], rng.uniform(0.1, 0.2), None, 3)
     return _photographed(rng, scene.canvas), scene.boxes()
@@ -156,7 +144,7 @@ def _background(rng: np.random.Generator, size: int) -> Image.Image:
         pattern = Image.fromarray((cells % 2 * rng.uniform(40, 200)).astype(np.uint8))
         image = Image.composite(plain[rng.integers(1, 3)], image, pattern)
     texture = _cloud(rng, size, int(rng.integers(6, 32))).convert("RGB")
-    return Image.blend(image, texture, rng.uniform(0.0, 0.12))
+    return Image.blend(image, texture, rng.uniform(0.0, 0.08))
 
 
 def _styled(rng: np.random.Generator, symbol: str, side: float) -> Image.Image:
@@ -169,7 +157,7 @@ def _styled(rng: np.random.Generator, symbol: str, side: float) -> Image.Image:
     zoom = min(side / (glyph.width * glyph.height) ** 0.5, 2 * side / max(glyph.size))
     squeeze = np.exp(rng.normal(0, 0.12))
     size = (max(round(glyph.width * zoom * squeeze), 2), max(round(glyph.height * zoom / squeeze), 2))
-    glyph = glyph.resize(size, Image.Resampling.BICUBIC)
+    glyph = ImageOps.expand(glyph.resize(size, Image.Resampling.BICUBIC), 1)  # a border, for soft edges when turned
     if rng.random() < 0.5:
         glyph = glyph.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     glyph = glyph.rotate(rng.normal(0, TURN), Image.Resampling.BILINEAR, expand=True)
@@ -181,9 +169,9 @@ def _styled(rng: np.random.Generator, symbol: str, side: float) -> Image.Image:
 
 def _recoloured(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     """Hue turned, saturation and brightness changed, black lifted: one affine map of RGB."""
-    angle, saturation = rng.normal(*HUE), rng.uniform(0.6, 1.15)
+    angle, saturation = rng.normal(*HUE), rng.uniform(0.7, 1.2)
     turn = np.cos(angle) * np.eye(3) + np.sin(angle) * AXIS + (1 - np.cos(angle)) * GREY
-    lift = rng.uniform(0, 50)
+    lift = rng.uniform(0, 35)
     matrix = rng.uniform(0.85, 1.0) * (1 - lift / 255) * (saturation * turn + (1 - saturation) * GREY)
     return image.convert("RGB", tuple(np.column_stack([matrix, np.full(3, lift)]).ravel().tolist()))
 
@@ -198,7 +186,7 @@ def _photographed(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     """Blur, uneven light, a colour cast and grain."""
     size = image.width
     image = image.filter(ImageFilter.BoxBlur(rng.uniform(0, BLUR) * size / 160))
-    light = 1.1 - rng.uniform(0, 0.4) * np.asarray(_cloud(rng, size, 3), dtype=np.float32)[..., None] / 255
+    light = 1.08 - rng.uniform(0, 0.25) * np.asarray(_cloud(rng, size, 3), dtype=np.float32)[..., None] / 255
     x, y = rng.integers(0, size, 2)
     noise = _grain(size)[y : y + size, x : x + size] * np.float32(rng.uniform(0, NOISE))
     pixels = np.asarray(image) * (light * rng.uniform(0.93, 1.05, 3).astype(np.float32)) + noise

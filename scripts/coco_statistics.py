@@ -4,7 +4,7 @@
 
 FOLDER holds `train2014.npz` (array `Y`: the bool label matrix of all labelled train2014 images, packed with
 np.packbits along the classes) and `classes.json` (the 80 class names in the order of the columns). Takes some
-minutes on one core; the seed is fixed, so the same labels give the same file.
+minutes on one core; the seed is fixed, so the same machine writes the same file again.
 """
 
 import argparse

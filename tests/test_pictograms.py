@@ -108,6 +108,15 @@ def test_other_parameters_replace_the_data_set(tmp_path):
     assert len(list((root / "images" / "train").iterdir())) == 1
 
 
+def test_a_data_set_drawn_by_other_code_is_rendered_again(tmp_path, monkeypatch):
+    root = pictograms.render(tmp_path / "set", train=2, test=1, size=32, workers=1)
+    before = root.stat().st_ino
+    monkeypatch.setattr(pictogram_glyphs, "TABLE", tmp_path / "pictograms.yaml")
+    (tmp_path / "pictograms.yaml").write_text("another table")
+    pictograms.render(root, train=2, test=1, size=32, workers=1)
+    assert root.stat().st_ino != before
+
+
 def test_a_killed_render_leaves_nothing_and_its_remains_are_swept(tmp_path):
     code = "import sys; from galc.pictograms import render; render(sys.argv[1], 3000, 1, 32, workers=1)"
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "set")], stderr=subprocess.DEVNULL)
