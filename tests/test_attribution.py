@@ -129,7 +129,7 @@ def test_the_pooled_rate_is_the_rate(rate):
     h, labels = images()
     noisy = inject(labels, symmetric(K, rate), seed=1)
     assert pooled_rate(labels.float(), noisy) == pytest.approx(rate, rel=0.12)  # flips avoid the image's own labels
-    assert pooled_rate(match_counts(h, noisy.sum(1)), noisy) == pytest.approx(rate, rel=0.12)
+    assert pooled_rate(match_counts(h, noisy.sum(1)), noisy) == pytest.approx(rate, rel=0.12, abs=0.04)
     matrix = pooled(h, noisy)
     torch.testing.assert_close(matrix, symmetric(K, 1 - float(matrix[0, 0])).float())
     check_transition(matrix, K)

@@ -1,0 +1,49 @@
+"""The table of methods: three named GALC methods that are never mixed up, and rows that differ in what they say."""
+
+from dataclasses import replace
+
+import pytest
+
+from galc.estimator import ESTIMATORS
+from galc.methods import METHODS
+from galc.objectives import PLAIN
+
+
+def test_titles_are_different_and_every_row_says_what_it_does():
+    titles = [method.title for method in METHODS.values()]
+    assert len(set(titles)) == len(titles)
+    for name, method in METHODS.items():
+        assert method.about.endswith(".") and len(method.about) < 160, name
+
+
+def test_every_row_names_what_exists():
+    for name, method in METHODS.items():
+        assert method.loss in PLAIN, name
+        assert method.estimator is None or method.estimator in ESTIMATORS, name
+        assert (method.estimator is None) == (method.correction is None), name
+
+
+def test_the_three_forms_of_the_method_differ_as_documented():
+    literal, slr, plus = METHODS["galc-slr-literal"], METHODS["galc-slr"], METHODS["galc-plus"]
+    assert (literal.estimator, literal.correction) == ("algorithm-1", "literal-clamped")
+    assert (slr.estimator, slr.correction) == ("calibrated-regulators", "forward-asl")
+    assert (plus.estimator, plus.correction) == ("attribution", "posterior")
+    assert {literal.data, slr.data} == {"all"} and plus.data == "everything"
+
+
+def test_true_correction_differs_from_galc_slr_in_the_matrix_alone():
+    text = {"title": "", "about": ""}
+    assert replace(METHODS["true-correction"], estimator=METHODS["galc-slr"].estimator, **text) == replace(
+        METHODS["galc-slr"], **text
+    )
+
+
+def test_only_the_row_that_says_so_trains_without_dropout():
+    assert [name for name, method in METHODS.items() if not method.dropout] == ["asl-no-dropout"]
+    text = {"title": "", "about": ""}
+    assert replace(METHODS["asl-no-dropout"], dropout=True, **text) == replace(METHODS["asl"], **text)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_sees_noise_exactly_where_it_trains_on_silver_images(name):
+    assert METHODS[name].sees_noise == (name not in ("gold-only", "clean-only"))
