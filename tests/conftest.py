@@ -91,13 +91,9 @@ def write_colours(root: Path, train: int = 120, test: int = 60) -> Path:
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(colours: Path) -> dict:
     """Parameters of a study of the coloured blocks: every stage of it in well under a second."""
-    return tiny_params(colours)
-
-
-def tiny_params(data: Path) -> dict:
     recipe = {"epochs": 2, "fold_epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "folds": 2}
     model = {"backbone": "test_efficientnet", "weights": "none", "image_size": 32, "components": 8, "hidden": 16}
-    return {"data": str(data)} | model | recipe
+    return {"data": str(colours)} | model | recipe
