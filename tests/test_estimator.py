@@ -5,8 +5,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from galc import attribution
+from galc.asl import calibrate, calibrate_logits
 from galc.checks import check_transition
-from galc.estimator import fallback_rows, galc_slr, glc, matrix_error, regulators
+from galc.estimator import (
+    ESTIMATORS,
+    calibrated_regulators,
+    estimate,
+    fallback_rows,
+    galc_slr,
+    glc,
+    matrix_error,
+    needs,
+    regulators,
+)
 from galc.noise import pair_flip, symmetric
 
 K = 5
@@ -170,3 +182,152 @@ def test_bad_input_is_named():
         glc(scores - 1, labels)
     with pytest.raises(ValueError, match="differ in shape"):
         matrix_error(torch.eye(4), symmetric(5, 0.1))
+
+
+# --- beyond the paper ----------------------------------------------------------------------------------------------
+
+
+def logits_of(q):
+    """ASL's logits whose calibrated probabilities are q, by bisection."""
+    low, high = torch.full_like(q, -40.0, dtype=torch.float64), torch.full_like(q, 40.0, dtype=torch.float64)
+    for _ in range(80):
+        middle = (low + high) / 2
+        below = calibrate_logits(middle).sigmoid() < q
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return low.float()
+
+
+def literal_calibrated(logits, clean, labels, prior):
+    """The docstring, class by class."""
+    n, k = labels.shape
+    q = calibrate(logits.double().sigmoid()).tolist()
+    rows = [[] for _ in range(k)]
+    for a in range(n):
+        c = labels[a].tolist().index(True)
+        rows[c].append((q[a][c], float(clean[a, c])))
+    mean = sum(x for row in rows for x, _ in row) / sum(y for row in rows for _, y in row)
+    matrix = torch.zeros(k, k)
+    for c, row in enumerate(rows):
+        ratio = sum(x for x, _ in row) / sum(y for _, y in row) if row else mean
+        kept = min(max((len(row) * ratio + prior * mean) / (len(row) + prior), 0), 1)
+        matrix[c] = (1 - kept) / (k - 1)
+        matrix[c, c] = kept
+    return matrix
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 2**31), prior=st.sampled_from([0.5, 5.0, 50.0]))
+def test_calibrated_regulators_equal_a_literal_loop(seed, prior):
+    _, labels = single_label(seed)
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(len(labels), K, generator=generator) + 1
+    clean = torch.rand(len(labels), K, generator=generator) * 0.9 + 0.05
+    got = calibrated_regulators(logits, clean, labels, prior)
+    torch.testing.assert_close(got, literal_calibrated(logits, clean, labels, prior), rtol=1e-3, atol=1e-4)
+    check_transition(got, K)
+
+
+def test_calibrated_regulators_find_the_rates_of_a_perfect_silver_model():
+    labels = torch.eye(K, dtype=torch.bool).repeat(500, 1)
+    kept = torch.tensor([0.9, 0.8, 0.6, 0.5, 0.4])
+    clean = torch.full((len(labels), K), 0.02) + 0.6 * labels  # not sure of anything, and calibrated
+    noisy = clean * kept  # Q_kk = H_kk C_kk, whatever the classifier can tell
+    got = calibrated_regulators(logits_of(noisy), clean, labels)
+    torch.testing.assert_close(got.diagonal(), kept, atol=0.01, rtol=0)
+    torch.testing.assert_close(got[0, 1:], torch.full((K - 1,), 0.1 / (K - 1)), atol=0.01, rtol=0)
+
+
+def test_calibrated_regulators_lean_on_the_mean_where_images_are_few():
+    labels = torch.eye(K, dtype=torch.bool)[[0] * 200 + [1] * 5]  # none of the classes 2, 3, 4
+    clean = torch.full((205, K), 0.8)
+    kept = torch.tensor([0.5] * 200 + [0.9] * 5)[:, None]
+    diagonal = calibrated_regulators(logits_of(0.8 * kept.expand(-1, K)), clean, labels).diagonal()
+    mean = (200 * 0.5 + 5 * 0.9) / 205
+    torch.testing.assert_close(diagonal[2:], torch.full((3,), mean), atol=1e-3, rtol=0)
+    assert diagonal[1].item() == pytest.approx((0.9 + mean) / 2, abs=1e-3)  # five images, as many as the prior
+    assert diagonal[0].item() == pytest.approx(0.5, abs=1e-3)
+
+
+def test_calibrated_regulators_say_what_is_wrong():
+    labels, scores = torch.eye(K, dtype=torch.bool), torch.zeros(K, K)
+    with pytest.raises(ValueError, match="no single-label image: raise single_label_limit"):
+        calibrated_regulators(scores[:0], scores[:0], labels[:0])
+    broken = scores.clone()
+    broken[2, 1] = float("nan")
+    with pytest.raises(ValueError, match="single_logits must be finite, got nan in row 2, class 1"):
+        calibrated_regulators(broken, scores, labels)
+    with pytest.raises(ValueError, match="single_clean"):
+        calibrated_regulators(scores, scores[:3], labels)
+
+
+# --- by name -------------------------------------------------------------------------------------------------------
+
+
+def evidence() -> dict:
+    """All that an estimator may ask for: 40 single-label, 30 gold and 60 silver images."""
+    _, one = single_label(0)
+    _, several = multi_label(0)
+    generator = torch.Generator().manual_seed(1)
+    silver = torch.rand(60, K, generator=generator) < 0.4
+    return {
+        "gold_logits": torch.randn(len(several), K, generator=generator),
+        "gold_labels": several,
+        "single_logits": torch.randn(len(one), K, generator=generator),
+        "single_labels": one,
+        "single_clean": torch.rand(len(one), K, generator=generator),
+        "silver_posterior": torch.rand(60, K, generator=generator),
+        "silver_labels": silver,
+        "true": pair_flip(K, 0.3),
+    }
+
+
+DIRECT = {
+    "true": lambda e: e["true"].float(),
+    "identity": lambda e: torch.eye(K),
+    "algorithm-1": lambda e: literal_of(e, "sigmoid"),
+    "algorithm-1-raw": lambda e: literal_of(e, "raw"),
+    "algorithm-1-rows": lambda e: literal_of(e, "rows"),
+    "glc": lambda e: glc(e["gold_logits"].sigmoid(), e["gold_labels"]),
+    "glc-calibrated": lambda e: glc(calibrate(e["gold_logits"].sigmoid()), e["gold_labels"]),
+    "calibrated-regulators": lambda e: literal_calibrated(
+        e["single_logits"], e["single_clean"], e["single_labels"], 5.0
+    ),
+    "pooled-rate": lambda e: attribution.pooled(e["silver_posterior"], e["silver_labels"]),
+    "attribution": lambda e: attribution.estimate(e["silver_posterior"], e["silver_labels"]),
+}
+
+
+def literal_of(e, scale):
+    reg = literal_regulators(e["single_logits"].softmax(1), e["single_labels"])
+    return literal_galc_slr(e["gold_logits"].sigmoid(), e["gold_labels"], reg, scale)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_is_called_by_its_name_with_its_evidence(name):
+    matrix = estimate(name, **evidence())
+    assert matrix.shape == (K, K) and matrix.dtype == torch.float32
+    torch.testing.assert_close(matrix, DIRECT[name](evidence()), rtol=1e-3, atol=1e-4)
+    if name not in ("algorithm-1", "algorithm-1-raw"):
+        check_transition(matrix, K)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_an_estimator_needs_what_it_says_and_no_more(name):
+    wanted = needs(name)
+    assert wanted and set(wanted) <= set(evidence())
+    own = {need: evidence()[need] for need in wanted}
+    assert torch.equal(estimate(name, **own), estimate(name, **evidence()))
+    for need in wanted:
+        rest = {key: value for key, value in evidence().items() if key != need}
+        with pytest.raises(ValueError, match=f"estimator '{name}' needs {need}"):
+            estimate(name, **rest)
+
+
+def test_an_unknown_estimator_is_refused_with_the_known_ones():
+    for call in (lambda: needs("gcl"), lambda: estimate("gcl")):
+        with pytest.raises(ValueError, match=r"no estimator 'gcl'; choose one of true, .*attribution"):
+            call()
+
+
+def test_only_the_upper_bounds_know_the_truth():
+    assert [name for name in ESTIMATORS if "true" in needs(name)] == ["true", "identity"]

@@ -4,8 +4,10 @@ import errno
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ def numbers() -> tuple[dict[str, np.ndarray], dict]:
         "scores": np.arange(12, dtype=np.float32).reshape(3, 4),
         "labels": np.array([[True, False], [False, True]]),
         "empty": np.zeros((0, 5), dtype=np.int64),
+        "step": np.array(7.0, dtype=np.float32),
     }
     return arrays, {"seconds": 1.5, "classes": ["cat", "dog"]}
 
@@ -42,7 +45,7 @@ def test_an_entry_comes_back_as_it_was_stored():
     first = store.cached("stage", KEY, numbers)
     again = store.cached("stage", KEY, explode)
     for name, array in numbers()[0].items():
-        assert again.arrays[name].dtype == array.dtype
+        assert again.arrays[name].dtype == array.dtype and again.arrays[name].shape == array.shape
         np.testing.assert_array_equal(again.arrays[name], array)
     assert again.record == first.record == {"seconds": 1.5, "classes": ["cat", "dog"], "key": KEY}
     assert not leftovers(store.outputs())
@@ -89,7 +92,46 @@ def drop_the_record(path: Path) -> None:
     store.save_file({"scores": np.zeros(3)}, path)
 
 
+def _edit_header(path: Path, change) -> None:
+    """Rewrite the header of a safetensors file, its arrays left as they are."""
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + length :])
+
+
+def alter_a_number_of_the_record(path: Path) -> None:
+    def change(header):
+        header["__metadata__"]["record"] = header["__metadata__"]["record"].replace("1.5", "9.5")
+
+    _edit_header(path, change)
+    assert b"9.5" in path.read_bytes()
+
+
+def rename_an_array(path: Path) -> None:
+    _edit_header(path, lambda header: header.update(scored=header.pop("scores")))
+
+
+def exchange_two_arrays_of_one_shape(path: Path) -> None:
+    arrays = {"a": np.zeros(3), "b": np.ones(3)}
+    store.save(path, arrays, {})
+    _edit_header(path, lambda header: header.update(a=header["b"], b=header["a"]))
+
+
+def drop_an_array(path: Path) -> None:
+    _edit_header(path, lambda header: header.pop("empty"))
+
+
+def drop_the_checksum(path: Path) -> None:
+    _edit_header(path, lambda header: header["__metadata__"].pop("sha256"))
+
+
 DAMAGES = [truncate, empty, flip_a_bit_of_the_arrays, flip_a_bit_of_the_header, replace_by_text, drop_the_record]
+DAMAGES += [alter_a_number_of_the_record, rename_an_array, exchange_two_arrays_of_one_shape, drop_an_array]
+DAMAGES += [drop_the_checksum]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
@@ -103,14 +145,35 @@ def test_a_broken_entry_is_reported_and_computed_again(damage):
     np.testing.assert_array_equal(store.cached("stage", KEY, explode).arrays["scores"], numbers()[0]["scores"])
 
 
-def test_no_single_flipped_bit_of_the_arrays_is_trusted():
+def test_no_single_flipped_bit_of_an_entry_changes_what_is_read():
     path = store.cached("stage", KEY, numbers).path
-    whole = path.read_bytes()
-    start = 8 + int.from_bytes(whole[:8], "little")
-    for position in range(start, len(whole)):
+    whole, trusted = path.read_bytes(), 0
+    for position in range(len(whole)):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
-        with pytest.warns(UserWarning, match="broken"):
-            assert store.read(path) is None
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            entry = store.read(path)
+        if entry is None:
+            assert "broken" in str(caught[0].message)
+            continue
+        trusted += 1  # a space between the parts of the header, say
+        assert entry.record == {"seconds": 1.5, "classes": ["cat", "dog"], "key": KEY}
+        for name, array in numbers()[0].items():
+            np.testing.assert_array_equal(entry.arrays[name], array)
+    assert trusted < 10
+
+
+def test_reading_runs_no_code_from_a_file(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "trapped"),)
+
+    path = store.path_of("stage", KEY)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pickle.dumps(Trap()))
+    with pytest.warns(UserWarning, match="broken"):
+        assert store.read(path) is None
+    assert not (tmp_path / "trapped").exists()
 
 
 def test_a_full_disk_leaves_nothing_behind_and_is_not_hidden(monkeypatch):
@@ -185,6 +248,30 @@ def test_a_process_killed_between_write_and_rename_blocks_nobody():
     assert not list(store.outputs().rglob("*.safetensors")) and leftovers(store.outputs())
     store.cached("stage", KEY, numbers)
     store.cached("stage", KEY, explode)
+    assert not leftovers(store.outputs())  # the next computation of the entry has cleaned up
+
+
+def test_left_over_files_go_with_their_own_entry_or_after_a_day():
+    folder = store.path_of("stage", KEY).parent
+    folder.mkdir(parents=True)
+    own, young, old = (
+        folder / f".{name}.tmp" for name in (f"{store.path_of('stage', KEY).name}.x", "other.y", "old.z")
+    )
+    for path in (own, young, old):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 2 * store.DAY,) * 2)
+    kept = store.write_text(folder / "notes.tmp", "not hidden, not ours")
+    store.cached("stage", KEY, numbers)
+    assert not own.exists() and not old.exists()
+    assert young.exists() and kept.exists()  # another process may be writing the one, the other is no left-over
+
+
+def test_a_relative_outputs_folder_is_one_of_the_project(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GALC_OUTPUTS", "elsewhere")
+    assert store.outputs() == store.ROOT / "elsewhere"
+    monkeypatch.delenv("GALC_OUTPUTS")
+    assert store.outputs() == store.ROOT / "outputs"
 
 
 def test_json_is_written_whole_and_read_back(tmp_path):
