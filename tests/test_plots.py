@@ -284,3 +284,72 @@ def test_the_plots_import_no_trainer():
     code = "import sys, galc.plots; print([m for m in sys.modules if m in ('torch', 'galc.trainer', 'galc.study')])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_the_gains_of_classes_are_sorted_and_classes_without_test_images_left_out():
+    left, right = plots.class_gains([1.0, np.nan, -3.0, 2.0], [10, 20, 30, 40], CLASSES)
+    assert [label.get_text() for label in left.get_xticklabels()] == ["car", "person", "dog"]
+    assert [bar.get_height() for bar in left.patches] == [2.0, 1.0, -3.0]
+    assert left.patches[0].get_facecolor() == left.patches[1].get_facecolor() != left.patches[2].get_facecolor()
+    np.testing.assert_allclose(right.collections[0].get_offsets(), [[40, 2], [10, 1], [30, -3]])
+    with pytest.raises(ValueError, match="3 gains, 4 sizes and 4 classes"):
+        plots.class_gains([1.0, 2.0, 3.0], [1, 2, 3, 4], CLASSES)
+
+
+def test_errors_of_matrices_are_drawn_over_the_noise_beside_the_error_of_believing_every_label():
+    rows = [("glc", noise, seed, 1.0 + seed) for noise in (0.0, 0.4) for seed in (0, 1)]
+    rows += [("attribution", noise, 0, 0.1) for noise in (0.0, 0.4)]
+    ax = plots.error_curves(pd.DataFrame(rows, columns=["estimator", "noise", "seed", "row_l1"]))
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["glc", "attribution", "C = identity"]
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[0, 1.5], [40, 1.5]])
+    np.testing.assert_allclose(lines(ax)["C = identity"].get_xydata(), [[0, 0], [40, 0.8]])
+
+
+def test_histories_become_the_frame_that_learning_curves_draws():
+    frame = plots.history_frame({"f": [{"epoch": 1, "mAP": 20.0}, {"epoch": 2, "mAP": 40.0}]})
+    assert texts(plots.learning_curves(frame)) == ["f  40.0"]
+
+
+def test_the_table_of_parts_counts_images_and_missing_classes():
+    parts = {"gold": np.eye(4, dtype=bool)[:3], "test": np.ones((2, 4), dtype=bool)}
+    table = plots.part_table(parts, CLASSES)
+    assert table.data.loc["gold"].tolist() == [3, 3, 1.0, 1, "car (0)", "person (1)"]
+    assert ">4.00<" in table.to_html()
+
+
+def test_the_table_of_errors_has_the_best_estimator_first_and_no_number_for_what_is_not_defined():
+    errors = pd.DataFrame(
+        {"row_l1": [1.0, 0.1], "diagonal": [0.5, 0.05], "off_diagonal_correlation": [0.3, np.nan]},
+        index=["glc", "ours"],
+    )
+    table = plots.error_table(errors)
+    assert table.data.index.tolist() == ["ours", "glc"]
+    assert "–" in table.to_html() and "nan" not in table.to_html()
+
+
+def test_the_table_of_runs_gives_the_last_epoch_first_and_the_peak_with_its_epoch():
+    row = {"method": "asl", "mAP": 40.0, "CF1": 30.0, "OF1": 20.0, "CF1_calibrated": 31.0, "OF1_calibrated": 21.0}
+    table = plots.run_table(pd.DataFrame([row | {"best_mAP": 45.0, "best_epoch": 7, "ema_mAP": 41.0}]))
+    assert table.data.loc["ASL"].tolist() == [40, 30, 20, 31, 21, 45, 7, 41]
+    assert ">45.0<" in table.to_html() and ">7<" in table.to_html()
+
+
+def test_the_table_of_costs_separates_shared_stages_from_the_training_of_g():
+    runs = [
+        {"method": "galc-plus", "seconds": total, "seconds_estimate": shared, "images": 100, "steps": 30}
+        for total, shared in ((9.0, 6.0), (4.0, 0.0), (5.0, 0.0))
+    ]
+    assert plots.cost_table(runs).data.loc["GALC-plus"].tolist() == [100, 30, 6.0, 4.0]
+
+
+def test_the_table_of_a_record_is_flat_and_complete():
+    details = {"params": {"noise": 0.4, "seed": 0}, "fallback": {"no gold image": ["cat", "dog"]}, "file": "a.b"}
+    table = plots.record_table(details).data["value"].to_dict()
+    assert table == {"params: noise": "0.4", "params: seed": "0", "fallback: no gold image": "cat, dog", "file": "a.b"}
+
+
+def test_losses_are_red_in_the_table_of_margins():
+    page = plots.margin_table(pd.DataFrame({0.0: {"asl": -1.0}, 0.1: {"asl": 2.0}})).set_uuid("t").to_html()
+    assert "#T_t_row0_col0 {\n  color: #d55e00" in page and "row0_col1 {" not in page
+    assert ">-1.0<" in page and ">+2.0<" in page and ">10 %<" in page
