@@ -100,7 +100,7 @@ def draw(labels: Sequence[int], size: int, rng: np.random.Generator) -> tuple[Im
     clutter = distractors()
     for _ in range(rng.integers(0, 3)):
         scene.place(clutter[rng.integers(len(clutter))], rng.uniform(0.12, 0.25), None, 1)
-    # Objects of one picture are alike in size; classes come in flocks now and then (COCO: 7 objects an image).
+    # Objects of one picture are alike in size; where there is room left, a class comes more than once.
     common = rng.uniform(*SCALE) / max(len(labels), 2) ** 0.4
     flock = [k for k in labels for _ in range(min(rng.geometric(0.55) - 1, 4))]
     for order, k in enumerate([*rng.permutation(labels), *flock]):
