@@ -15,6 +15,7 @@ from galc.plots.curves import over_seeds
 from galc.plots.style import method_style
 
 BOUNDS = ("true-correction",)  # methods that know what no method can
+BEST = "the best of them"
 
 
 class Finding(str):
@@ -62,11 +63,10 @@ def memorization(history: pd.DataFrame, metric: str = "mAP") -> Finding:
     for name, curve in over_seeds(history, "epoch", metric).items():
         mean, last = curve["mean"], curve.index[-1]
         lost = mean.max() - mean[last]
-        end = (
-            "the last one" if mean.idxmax() == last else f"the last epoch has {mean[last]:.1f}: {lost:.1f} points lost"
-        )
+        end = f"{lost:.1f} points lost" if lost >= 0.05 else "nothing lost"
         lines.append(
-            f"- {method_style(name).title}: highest {metric} {mean.max():.1f} in epoch {mean.idxmax()}, {end}."
+            f"- {method_style(name).title}: highest {metric} {mean.max():.1f} in epoch {mean.idxmax()}, "
+            f"the last epoch has {mean[last]:.1f}: {end}."
         )
     return Finding("\n".join(lines))
 
@@ -137,11 +137,11 @@ def gains(gain: ArrayLike, classes: Sequence[str]) -> Finding:
 def margins(table: pd.DataFrame, method: str, metric: str = "mAP", bounds: Sequence[str] = BOUNDS) -> pd.DataFrame:
     """Mean of ``method`` minus the mean of every other method: a row each, noise levels as columns, in points.
 
-    ``bounds`` are left out. The last row, "the best of them", compares with the best of these at each noise level.
+    ``bounds`` are left out. The last row, `BEST`, compares with the best of these at each noise level.
     """
     means = pd.DataFrame({name: curve["mean"] for name, curve in over_seeds(table, "noise", metric).items()}).T
     gap = means.loc[method] - means.drop([method, *bounds], errors="ignore")
-    gap.loc["the best of them"] = gap.min()
+    gap.loc[BEST] = gap.min()
     return gap
 
 
@@ -167,6 +167,19 @@ def retention(table: pd.DataFrame, methods: Sequence[str], where: str = "here", 
     return Finding(
         f"With {levels[0]} of the labels flipped, {metric} is this share of that with {levels[1]}, {where}: "
         f"{join(parts)}."
+    )
+
+
+def hardest(table: pd.DataFrame, method: str, lowest: float, metric: str = "mAP") -> Finding:
+    """Where, at noise levels from ``lowest`` on, ``method`` is least above the best of all others (bounds left out)."""
+    gap = margins(table, method, metric)
+    gap = gap.loc[:, gap.columns >= lowest - 1e-9]
+    level = gap.loc[BEST].idxmin()
+    rival, points = gap[level].drop(BEST).idxmin(), gap.loc[BEST, level]
+    return Finding(
+        f"From {percent(gap.columns[0])} noise on, the best of the other methods comes nearest at {percent(level)}: "
+        f"there {method_style(method).title} is {abs(points):.1f} points {'above' if points > 0 else 'below'} "
+        f"{method_style(rival).title}."
     )
 
 

@@ -47,13 +47,13 @@ def test_calibration_adds_scores_up_over_the_classes():
     assert text == "An image has 1.00 labels. Added up over the classes: p 2.00 and q 1.00."
 
 
-def test_memorization_gives_peak_and_last_epoch_or_says_that_they_are_one():
+def test_memorization_gives_peak_and_last_epoch_and_what_lies_between():
     rows = [("asl", epoch, 0, value) for epoch, value in enumerate([20, 40, 30.5], 1)]
     rows += [("f", epoch, 0, value) for epoch, value in enumerate([10, 20, 30], 1)]
     text = findings.memorization(pd.DataFrame(rows, columns=["method", "epoch", "seed", "mAP"]))
     assert text.splitlines() == [
         "- ASL: highest mAP 40.0 in epoch 2, the last epoch has 30.5: 9.5 points lost.",
-        "- f: highest mAP 30.0 in epoch 3, the last one.",
+        "- f: highest mAP 30.0 in epoch 3, the last epoch has 30.0: nothing lost.",
     ]
 
 
@@ -98,6 +98,15 @@ def test_margins_compare_with_the_best_rival_of_each_level_and_leave_out_upper_b
     gap = findings.margins(table, "galc-plus")
     assert gap.index.tolist() == ["asl", "clean-only", "the best of them"]
     np.testing.assert_allclose(gap.loc["the best of them"], [2, 6])
+
+
+def test_the_hardest_noise_level_and_rival_are_named():
+    table = runs(asl=[60, 40, 30], clean_only=[45, 45, 45], true_correction=[70, 70, 70], galc_plus=[52, 51, 48])
+    assert findings.hardest(table, "galc-plus", lowest=0.1) == (
+        "From 10 % noise on, the best of the other methods comes nearest at 20 %: there GALC-plus is 3.0 points above "
+        "Clean: gold + single-label."
+    )
+    assert "at 0 %: there GALC-plus is 8.0 points below ASL." in findings.hardest(table, "galc-plus", lowest=0.0)
 
 
 def test_a_sweep_counts_the_levels_and_names_those_that_were_lost():

@@ -17,7 +17,7 @@ from matplotlib.collections import FillBetweenPolyCollection
 from galc import plots, published
 from galc.methods import METHODS
 from galc.plots.labels import StruckOut
-from galc.plots.style import LOOKS, spread
+from galc.plots.style import LOOKS, method_styles, spread
 
 
 @pytest.fixture
@@ -56,6 +56,13 @@ def test_the_papers_name_and_ours_share_a_look_and_unknown_names_always_get_the_
     assert plots.method_style("ASL") == plots.method_style("asl") == ("ASL", *LOOKS["asl"])
     assert plots.method_style("mine") == plots.method_style("mine")
     assert plots.method_style("mine").title == "mine"
+
+
+def test_names_in_one_figure_look_different_and_methods_keep_their_own_look():
+    looks = method_styles(["f, true labels", "asl", "f, 40 % flipped", "galc-plus"])
+    assert len({look.colour for look in looks.values()}) == 4
+    assert looks["asl"] == plots.method_style("asl") and looks["galc-plus"] == plots.method_style("galc-plus")
+    assert len(method_styles([*METHODS, *[f"name {k}" for k in range(30)]])) == len(METHODS) + 30
 
 
 def test_the_style_leaves_every_other_setting_alone():

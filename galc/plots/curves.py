@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from galc.plots.style import label_ends, method_style, style
+from galc.plots.style import label_ends, method_style, method_styles, style
 
 
 def over_seeds(table: pd.DataFrame, by: str, metric: str) -> dict[str, pd.DataFrame]:
@@ -25,8 +25,9 @@ def over_seeds(table: pd.DataFrame, by: str, metric: str) -> dict[str, pd.DataFr
 
 def draw_bands(ax: Axes, curves: dict[str, pd.DataFrame], scale: float = 1.0, marker: bool = True) -> None:
     """One line a method through the means, a band of ± std around it."""
+    looks = method_styles(curves)
     for name, curve in curves.items():
-        look, x = method_style(name), curve.index.to_numpy() * scale
+        look, x = looks[name], curve.index.to_numpy() * scale
         mark = look.marker if marker else ""
         ax.plot(x, curve["mean"], color=look.colour, marker=mark, label=look.title, zorder=3)
         low, high = curve["mean"] - curve["std"], curve["mean"] + curve["std"]
@@ -47,11 +48,11 @@ def noise_curves(
     (``galc.published.table()``) is drawn as thin dashed lines. ``labels=False`` leaves the names to a legend.
     """
     if ax is None:
-        _, ax = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+        _, ax = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
     curves = over_seeds(table, "noise", metric)
     draw_bands(ax, curves, scale=100)
-    ends = [(c.index[-1] * 100, c["mean"].iloc[-1], method_style(name).title, method_style(name).colour)
-            for name, c in curves.items()]  # fmt: skip
+    looks = method_styles(curves)
+    ends = [(c.index[-1] * 100, c["mean"].iloc[-1], *looks[name][:2]) for name, c in curves.items()]
     for name, curve in (over_seeds(published, "noise", metric) if published is not None else {}).items():
         look, x = method_style(name), curve.index.to_numpy() * 100
         ax.plot(x, curve["mean"], "--", color=look.colour, linewidth=0.9, label=f"{look.title} (paper)", zorder=2)
@@ -91,9 +92,9 @@ def learning_curves(history: pd.DataFrame, metric: str = "mAP", ax: Axes | None 
         _, ax = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
     curves = over_seeds(history, "epoch", metric)
     draw_bands(ax, curves, marker=False)
-    ends = []
+    ends, looks = [], method_styles(curves)
     for name, curve in curves.items():
-        look, mean = method_style(name), curve["mean"]
+        look, mean = looks[name], curve["mean"]
         peak, last = mean.idxmax(), mean.iloc[-1]
         ax.plot(peak, mean[peak], "*", color=look.colour, markersize=10, markeredgecolor="white", zorder=4)
         text = f"{look.title}  {last:.1f}" + (f"  (peak {mean[peak]:.1f})" if peak != mean.index[-1] else "")

@@ -11,10 +11,9 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
-from galc.plots.style import GREY, LOOKS, style
+from galc.plots.style import GREY, LOOKS, method_styles, style
 
 FLOOR = 1e-3  # smaller probabilities share the darkest colour: symmetric noise of 8 % over 80 classes is just above it
-COLOURS = [LOOKS[name] for name in ("galc-plus", "galc-slr", "asl", "bce", "asl-no-dropout", "galc-slr-literal")]
 
 
 def as_matrix(matrix: ArrayLike, classes: Sequence[str]) -> np.ndarray:
@@ -149,9 +148,9 @@ def diagonal_scatter(
     _, axes = plt.subplots(
         1, len(estimates), figsize=(2.9 * len(estimates) + 0.4, 3.2), sharey=True, layout="constrained", squeeze=False
     )
-    for ax, (name, estimate), (colour, marker) in zip(
-        axes[0], estimates.items(), COLOURS * len(estimates), strict=False
-    ):
+    looks = method_styles(estimates)
+    for ax, (name, estimate) in zip(axes[0], estimates.items(), strict=True):
+        _, colour, marker = looks[name]
         values = as_matrix(estimate, classes).diagonal()
         ax.vlines(sizes, kept, values, color="#d9d9d9", linewidth=0.8, zorder=1)
         ax.plot(sizes, kept, "_", color="black", markersize=6, label="true C")

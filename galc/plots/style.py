@@ -1,7 +1,8 @@
 """How every figure looks: one colour and marker a method, the same in all figures, for colour-blind readers too."""
 
+import itertools
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -49,6 +50,8 @@ LOOKS = {
     "true-correction": ("#000000", "d"),
     "galc-plus": (GREEN, "P"),
 }
+# for what is no method of the study, in this order
+FREE = "galc-plus galc-slr asl bce asl-no-dropout galc-slr-literal bce-everything true-correction".split()
 
 
 class Look(NamedTuple):
@@ -82,6 +85,14 @@ def method_style(name: str) -> Look:
     return Look(title, *LOOKS.get(key, guess))
 
 
+def method_styles(names: Iterable[str]) -> dict[str, Look]:
+    """The looks of all names in one figure: no two alike while there are enough; a method of the study has its own."""
+    names = list(dict.fromkeys(names))
+    known = [LOOKS[name.lower()] for name in names if name.lower() in LOOKS]
+    free = itertools.cycle([LOOKS[name] for name in FREE if LOOKS[name] not in known] or LOOKS.values())
+    return {name: method_style(name) if name.lower() in LOOKS else Look(name, *next(free)) for name in names}
+
+
 def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]], size: float = 8) -> None:
     """Write each line's name beside its right end, moved apart where they would overlap.
 
@@ -100,7 +111,7 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]], size: fl
             color=colour,
             fontsize=size,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3},
+            arrowprops=dict(arrowstyle="-", color=colour, linewidth=0.5, shrinkA=0, shrinkB=3, relpos=(0, 0.5)),
         )
 
 
