@@ -51,7 +51,16 @@ LOOKS = {
     "galc-plus": (GREEN, "P"),
 }
 # for what is no method of the study, in this order
-FREE = "galc-plus galc-slr asl bce asl-no-dropout galc-slr-literal bce-everything true-correction".split()
+FREE = [
+    "galc-plus",
+    "galc-slr",
+    "asl",
+    "bce",
+    "asl-no-dropout",
+    "galc-slr-literal",
+    "bce-everything",
+    "true-correction",
+]
 
 
 class Look(NamedTuple):
