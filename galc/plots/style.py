@@ -51,16 +51,7 @@ LOOKS = {
     "galc-plus": (GREEN, "P"),
 }
 # for what is no method of the study, in this order
-FREE = [
-    "galc-plus",
-    "galc-slr",
-    "asl",
-    "bce",
-    "asl-no-dropout",
-    "galc-slr-literal",
-    "bce-everything",
-    "true-correction",
-]
+FREE = ["galc-plus", "galc-slr", "asl", "bce", "asl-no-dropout", "galc-slr-literal", "bce-everything"]
 
 
 class Look(NamedTuple):
