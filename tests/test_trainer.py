@@ -409,6 +409,14 @@ def test_a_fine_tuned_backbone_learns_a_few_images_by_heart():
     assert all(p.requires_grad for p in done.model.parameters())
 
 
+def test_the_moving_average_has_the_running_statistics_of_the_model():
+    done = fit(backbone(), images(), ASL, Recipe(epochs=2, batch_size=12), 0, transform=to_unit)
+    start, own, average = (dict(model.named_buffers()) for model in (backbone(), done.model, done.ema))
+    assert all(torch.equal(own[name], average[name]) for name in own)
+    assert not torch.equal(own["0.bn1.running_mean"], start["0.bn1.running_mean"])
+    assert not torch.equal(done.model[2].weight, done.ema[2].weight)
+
+
 def test_fine_tuning_with_augmentation_killed_and_resumed_is_bit_identical(tmp_path):
     recipe = Recipe(epochs=4, batch_size=10, learning_rate=1e-3, ema_decay=0.9)
     options = {"transform": Augment(), "checkpoint": tmp_path / "checkpoint", "checkpoint_seconds": 0}
