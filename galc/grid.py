@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 
 from galc import estimator, store, study
-from galc.methods import METHODS
 from galc.params import ParameterError, Params, checked, from_environment, load_study
 from galc.progress import track
 from galc.record import RunRecord
@@ -88,34 +87,6 @@ def histories(records: Sequence[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def matrix_errors(records: Sequence[RunRecord], also: Sequence[str] = ()) -> pd.DataFrame:
-    """How far estimates of C are from the true one: estimator, noise, seed, and what `estimator.matrix_error` gives.
-
-    The estimates of the runs themselves, and those of the estimators ``also`` at the same noise levels and seeds.
-    """
-    rows, params = {}, {}
-    for record in records:
-        point = record.summary["noise"], record.summary["seed"]
-        params[point] = checked(record.details["params"])
-        name = METHODS[record.summary["method"]].estimator
-        if name not in (None, "true"):
-            rows[name, *point] = estimator.matrix_error(record.estimate, record.true)
-    for (noise, seed), point in params.items():
-        its = study.Study(point)
-        rows |= {(name, noise, seed): estimator.matrix_error(its.estimate(name), its.true) for name in also}
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    frame.index = pd.MultiIndex.from_tuples(frame.index, names=["estimator", "noise", "seed"])
-    return frame.reset_index()
-
-
-def _one_core() -> None:
-    torch.set_num_threads(1)
-
-
-def _compute(point: Params) -> None:
-    study.run(point)
-
-
 def estimator_errors(points: Sequence[Params], names: Sequence[str]) -> pd.DataFrame:
     """One row an estimator and point: how far its C is from the injected one (`galc.estimator.matrix_error`).
 
@@ -124,9 +95,17 @@ def estimator_errors(points: Sequence[Params], names: Sequence[str]) -> pd.DataF
     """
     points = list(dict.fromkeys(point.replace(method="asl") for point in points))
     rows = []
-    for point in track(points, len(points), "estimators", "points"):
+    for point in points:
         stages = study.Study(point)
         for name in names:
             error = estimator.matrix_error(stages.estimate(name), stages.true)
             rows.append({"estimator": name, "noise": point.noise, "seed": point.seed} | error)
     return pd.DataFrame(rows)
+
+
+def _one_core() -> None:
+    torch.set_num_threads(1)
+
+
+def _compute(point: Params) -> None:
+    study.run(point)

@@ -110,7 +110,7 @@ def learning_curves(history: pd.DataFrame, metric: str = "mAP", ax: Axes | None 
 def error_curves(errors: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """How far estimates of C are from the true one, against the noise level: a line an estimator, mean ± std.
 
-    ``errors`` (`galc.grid.matrix_errors`) has a row per estimate: estimator, noise in [0, 1], seed, row_l1. The axis
+    ``errors`` (`galc.grid.estimator_errors`) has a row per estimate: estimator, noise in [0, 1], seed, row_l1. The axis
     is logarithmic above 0.1 and linear below. Grey: the error of believing every label, 2 · noise.
     """
     if ax is None:
