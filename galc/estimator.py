@@ -129,14 +129,15 @@ def _normalised(matrix: Tensor, rows: Tensor) -> Tensor:
 # --- beyond the paper ----------------------------------------------------------------------------------------------
 
 
-def calibrated_regulators(single_logits: Tensor, single_clean: Tensor, labels: Tensor, prior: float = 5.0) -> Tensor:
+def calibrated_regulators(single_logits: Tensor, single_clean: Tensor, labels: Tensor, prior: float = 50.0) -> Tensor:
     """C from clean single-label images, on the probability scale: the paper's idea with calibrated numbers.
 
     Let Q_k be the mean of calibrate(sigmoid f(x)) over the single-label images of class k, the rate at which the
     silver model expects each NOISY label there, and H_k the mean of the clean posteriors h(x) of the same images.
     Marginals mix linearly, Q = H C, and a single-label image isolates one row: C_kk = Q_kk / H_kk. The ratio is
-    shrunk towards the mean over all single-label images with the weight of ``prior`` images; what is left of a row
-    is spread evenly, since these few images cannot tell where the flips went.
+    shrunk towards the mean over all single-label images with the weight of ``prior`` images: how well either model
+    sees a class differs by class, and more images of it do not cure that. What is left of a row is spread evenly,
+    since these few images cannot tell where the flips went.
 
     single_logits (N, K) of the silver model trained with ASL, single_clean (N, K) cross-fitted probabilities,
     ``labels`` (N, K) bool with one label a row. Returns float32 (K, K), rows sum to 1; a class without

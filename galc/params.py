@@ -57,16 +57,16 @@ class Params(BaseModel):
     dropout: Fraction = 0.5  # of the probe's hidden layer, or the backbone's drop rate
 
     # recipe (ASL: Ridnik et al. 2021)
-    epochs: Count = 30
+    epochs: Count = 15
     batch_size: Count = 128
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     ema_decay: Fraction = 0.9997
     bf16: bool = False  # train in bfloat16 where the hardware has it; loss and metrics stay in float32
 
     # cross-fitting (galc-plus and the estimators that need posteriors of the clean labels)
     folds: Annotated[int, Field(ge=2)] = 3
-    fold_epochs: Count = 30
+    fold_epochs: Count = 15
 
     @field_validator("method")
     @classmethod
