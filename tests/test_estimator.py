@@ -232,7 +232,7 @@ def test_calibrated_regulators_find_the_rates_of_a_perfect_silver_model():
     kept = torch.tensor([0.9, 0.8, 0.6, 0.5, 0.4])
     clean = torch.full((len(labels), K), 0.02) + 0.6 * labels  # not sure of anything, and calibrated
     noisy = clean * kept  # Q_kk = H_kk C_kk, whatever the classifier can tell
-    got = calibrated_regulators(logits_of(noisy), clean, labels)
+    got = calibrated_regulators(logits_of(noisy), clean, labels, prior=5)
     torch.testing.assert_close(got.diagonal(), kept, atol=0.01, rtol=0)
     torch.testing.assert_close(got[0, 1:], torch.full((K - 1,), 0.1 / (K - 1)), atol=0.01, rtol=0)
 
@@ -241,7 +241,7 @@ def test_calibrated_regulators_lean_on_the_mean_where_images_are_few():
     labels = torch.eye(K, dtype=torch.bool)[[0] * 200 + [1] * 5]  # none of the classes 2, 3, 4
     clean = torch.full((205, K), 0.8)
     kept = torch.tensor([0.5] * 200 + [0.9] * 5)[:, None]
-    diagonal = calibrated_regulators(logits_of(0.8 * kept.expand(-1, K)), clean, labels).diagonal()
+    diagonal = calibrated_regulators(logits_of(0.8 * kept.expand(-1, K)), clean, labels, prior=5).diagonal()
     mean = (200 * 0.5 + 5 * 0.9) / 205
     torch.testing.assert_close(diagonal[2:], torch.full((3,), mean), atol=1e-3, rtol=0)
     assert diagonal[1].item() == pytest.approx((0.9 + mean) / 2, abs=1e-3)  # five images, as many as the prior
