@@ -290,7 +290,7 @@ DIRECT = {
     "glc": lambda e: glc(e["gold_logits"].sigmoid(), e["gold_labels"]),
     "glc-calibrated": lambda e: glc(calibrate(e["gold_logits"].sigmoid()), e["gold_labels"]),
     "calibrated-regulators": lambda e: literal_calibrated(
-        e["single_logits"], e["single_clean"], e["single_labels"], 5.0
+        e["single_logits"], e["single_clean"], e["single_labels"], 50.0
     ),
     "pooled-rate": lambda e: attribution.pooled(e["silver_posterior"], e["silver_labels"]),
     "attribution": lambda e: attribution.estimate(e["silver_posterior"], e["silver_labels"]),
