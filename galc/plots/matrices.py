@@ -108,9 +108,7 @@ def transition_comparison(
     """
     names = list(matrices)
     truth = as_matrix(matrices[names[0]], classes)
-    figure, axes = plt.subplots(
-        2, len(names), figsize=(2.5 * len(names) + 0.8, 6.2), layout="constrained", squeeze=False
-    )
+    figure, axes = plt.subplots(2, len(names), figsize=(2.5 * len(names) + 0.8, 6.2), squeeze=False)
     differences = {name: as_matrix(matrices[name], classes) - truth for name in names[1:]}
     limit = max([0.02, *(float(np.abs(d).max()) for d in differences.values())])
     centred = SymLogNorm(0.01, vmin=-limit, vmax=limit)
@@ -122,6 +120,7 @@ def transition_comparison(
             below = f"minus {names[0]}\nrow L1 {row_error:.2f}, diagonal {diagonal_error:.3f}"
             drawn |= {"norm": centred, "cmap": "RdBu_r", "names": "x" if column > 1 else "xy"}
             transition_heatmap(differences[name], classes, axes[1, column], below, **drawn)
+    figure.set_layout_engine("constrained")  # not before: seaborn draws the whole figure for each heatmap
     for ax in (*axes[0, 1:], *axes[1, 2:]):
         ax.set_ylabel("")
     for ax in axes[0, 1:]:
