@@ -17,7 +17,7 @@ from galc.noise import symmetric
 
 INFINITE = float("inf")
 KAPPA_RATES = (30.0, 300.0, INFINITE)  # labels a class
-KAPPA_TARGETS = (30.0, 300.0, 3000.0, INFINITE)  # flipped labels a class
+KAPPA_TARGETS = (30.0, 300.0, INFINITE)  # flipped labels a class
 
 
 def match_counts(probabilities: torch.Tensor, counts: torch.Tensor, steps: int = 30) -> torch.Tensor:
@@ -51,7 +51,7 @@ def pooled_rate(clean: torch.Tensor, noisy: torch.Tensor) -> float:
 
 
 def maximise(
-    clean: torch.Tensor, noisy: torch.Tensor, rate: float, kappa_rate: float, kappa_target: float, steps: int = 60
+    clean: torch.Tensor, noisy: torch.Tensor, rate: float, kappa_rate: float, kappa_target: float, steps: int = 30
 ) -> torch.Tensor:
     """EM with priors: (K, K) transition, rows sum to 1. Infinite strengths hold the prior exactly."""
     num_classes = noisy.shape[1]
@@ -88,7 +88,7 @@ def pooled(clean: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
 
 
 def estimate(
-    clean: torch.Tensor, noisy: torch.Tensor, kappa_rates=KAPPA_RATES, kappa_targets=KAPPA_TARGETS, folds: int = 4
+    clean: torch.Tensor, noisy: torch.Tensor, kappa_rates=KAPPA_RATES, kappa_targets=KAPPA_TARGETS, folds: int = 2
 ) -> torch.Tensor:
     """C (K, K), rows sum to 1: attribution EM, its priors' strengths chosen by held-out likelihood.
 
