@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PARAMS ?= params/table1.yaml
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
+OUT := $(or $(GALC_OUTPUTS),outputs)
+DONE := $(OUT)/.$(basename $(notdir $(PARAMS))).done
 
 # Tried in this order; `make PYTHON=... study` names another one.
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
@@ -15,8 +17,13 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 .PHONY: study test lab lint lock clean
 .DELETE_ON_ERROR:
 
-study: $(STAMP)
+study: $(DONE)
+	@echo "up to date: $(OUT)/report.html and the executed notebooks beside it"
+
+# Written last, so that an interrupted study goes on from its cache; a finished one is not even started.
+$(DONE): $(STAMP) $(wildcard $(PARAMS) galc/*.py galc/*/*.* notebooks/*.ipynb)
 	$(BIN)/python -m galc.pipeline $(PARAMS)
+	@mkdir -p $(@D) && touch $@
 
 # Two workers, one thread each: more threads than cores only fight. A file's tests stay in one worker.
 test: $(STAMP)

@@ -98,12 +98,15 @@ def test_make_names_the_python_it_misses(make):
     assert "Python 3.11 or newer is needed; tried: no-such-python" in run.stderr
 
 
-def test_make_takes_up_an_interrupted_installation(make, tmp_path):
-    """A fake python whose last step of the installation fails: the next make installs again, a third one does not."""
+def test_make_takes_up_what_was_interrupted_and_does_nothing_twice(make, tmp_path):
+    """A fake python whose last step of the installation fails: the next make installs again, a third one does nothing.
+
+    A changed parameter file runs the study again, and a study that fails is not taken for a finished one.
+    """
     (tmp_path / "broken").touch()
     fake = tmp_path / ".venv" / "bin" / "python"
     fake.parent.mkdir(parents=True)
-    fake.write_text('#!/bin/sh\necho "$@" >>calls\ncase "$*" in *--editable*) test ! -e broken ;; esac\n')
+    fake.write_text('#!/bin/sh\necho "$@" >>calls\ncase "$*" in *--editable*|*pipeline*) test ! -e broken ;; esac\n')
     fake.chmod(0o755)
 
     def study() -> tuple[int, list[str]]:
@@ -116,5 +119,13 @@ def test_make_takes_up_an_interrupted_installation(make, tmp_path):
     (tmp_path / "broken").unlink()
     code, calls = study()
     assert code == 0 and any("--requirement requirements.lock" in call for call in calls)
+    assert calls[-1] == "-m galc.pipeline params/table1.yaml"
+    assert study() == (0, [])
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "table1.yaml").touch()
+    (tmp_path / "broken").touch()
     code, calls = study()
-    assert code == 0 and calls == ["-m galc.pipeline params/table1.yaml"]
+    assert code != 0 and calls == ["-m galc.pipeline params/table1.yaml"]
+    (tmp_path / "broken").unlink()
+    assert study() == (0, ["-m galc.pipeline params/table1.yaml"])
+    assert study() == (0, [])
