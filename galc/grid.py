@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from galc import estimator, store, study
-from galc.params import ParameterError, Params, checked, from_environment, load_study
+from galc.params import PARTIAL, ParameterError, Params, checked, from_environment, load_study, overridden
 from galc.progress import track
 from galc.record import RunRecord
 
@@ -32,12 +32,30 @@ def expand(base: dict, grid: dict[str, list]) -> list[Params]:
 
 
 def from_file(file: str, **base) -> list[Params]:
-    """The runs of a study file, or of $GALC_PARAMS where that is set; ``base`` goes before the study's own.
+    """The runs of a study file. $GALC_PARAMS goes before its values (`galc.params.overridden`), ``base`` before both.
 
-    Raises ParameterError as `expand` does.
+    Where a sweep had runs that failed, those that are not in the cache are left out, and their number is printed.
+    Raises ParameterError as `expand` does, and where no run is left.
     """
-    study = from_environment() or load_study(file)
-    return expand(study["base"] | base, study["grid"])
+    environment = from_environment() or {}
+    spec = overridden(load_study(file), environment)
+    points = expand(spec["base"] | base, spec["grid"])
+    if not environment.get(PARTIAL):
+        return points
+    finished = [point for point in points if is_finished(point)]
+    if missing := len(points) - len(finished):
+        print(f"{missing} of {len(points)} runs of {file} are missing: they failed, and what follows goes without them")
+    if not finished:
+        raise ParameterError(f"{file}: none of its runs has finished")
+    return finished
+
+
+def is_finished(point: Params) -> bool:
+    """Whether the record of a run is in the cache; False as well where its data cannot be used."""
+    try:
+        return study.Study(point).is_cached
+    except (ValueError, OSError):
+        return False
 
 
 def run_all(points: Sequence[Params], workers: int | None = None, what: str = "runs") -> list[RunRecord]:

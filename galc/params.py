@@ -4,8 +4,8 @@
 or out of range is an error that names the parameter, before any work starts.
 
 A study file (params/*.yaml) holds such values as ``base``, and lists of them as ``grid``: every combination is a run.
-``GALC_PARAMS`` in the environment, the path of a study file or its content as JSON, takes the place of the defaults
-of all notebooks and of the grid of the sweep: so the pipeline executes them on another data set, and the tests on
+``GALC_PARAMS`` in the environment, the path of a study file or its content as JSON, goes before the defaults of all
+notebooks and before the values of every study file: so a sweep executes them on another data set, and the tests on
 little of it.
 """
 
@@ -145,16 +145,34 @@ def _cells(sources) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(declared)), injected
 
 
-STUDY_KEYS = ("base", "grid", "notebooks", "report")
+STUDY_KEYS = ("base", "grid", "notebook", "notebooks", "report")
+PARTIAL = "partial"  # only in $GALC_PARAMS: leave out the runs that are not in the cache
 
 
 def load_study(file: str | Path) -> dict:
-    """A study file: ``base`` and ``grid`` (empty if missing), ``notebooks``, ``report``. Raises ParameterError."""
-    return _study(load_yaml(file), str(file))
+    """A study file: ``base`` and ``grid`` (empty if missing), ``notebook``, ``notebooks``, ``report``.
+
+    Raises ParameterError.
+    """
+    return _study(load_yaml(file), str(file), STUDY_KEYS)
+
+
+def overridden(study: dict, by: dict | None) -> dict:
+    """``study`` with the values of ``by``, a study too, before its own.
+
+    A parameter in the base of ``by`` is no longer in the grid. A list in the grid of ``by`` takes the place of the
+    same parameter's list; for a parameter that the study's grid has not, it says nothing.
+    """
+    by = {"base": {}, "grid": {}} | (by or {})
+    grid = {name: by["grid"].get(name, values) for name, values in study["grid"].items() if name not in by["base"]}
+    return study | {"base": study["base"] | by["base"], "grid": grid}
 
 
 def from_environment() -> dict | None:
-    """The study of $GALC_PARAMS, or None where that is not set. Raises ParameterError."""
+    """The study of $GALC_PARAMS, or None where that is not set. Raises ParameterError.
+
+    Beside what a study file may hold: ``partial``, true where a sweep left out runs that failed.
+    """
     text = os.environ.get("GALC_PARAMS")
     if not text:
         return None
@@ -162,12 +180,14 @@ def from_environment() -> dict | None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ParameterError(f"GALC_PARAMS is neither a file nor JSON: {error}") from None
-    return _study(value, "GALC_PARAMS") if isinstance(value, dict) else load_study(str(value))
+    if not isinstance(value, dict):
+        return load_study(str(value))
+    return _study(value, "GALC_PARAMS", (*STUDY_KEYS, PARTIAL))
 
 
-def _study(value: dict, where: str) -> dict:
-    if unknown := [key for key in value if key not in STUDY_KEYS]:
-        raise ParameterError(f"{where}: {unknown_message(unknown, list(STUDY_KEYS)).replace('parameter', 'key')}")
+def _study(value: dict, where: str, known: tuple[str, ...]) -> dict:
+    if unknown := [key for key in value if key not in known]:
+        raise ParameterError(f"{where}: {unknown_message(unknown, list(known)).replace('parameter', 'key')}")
     study = {"base": {}, "grid": {}} | value
     for key in ("base", "grid"):
         if not isinstance(study[key], dict):

@@ -1,5 +1,6 @@
 """Many runs side by side: the same numbers as one by one, whatever was interrupted or killed on the way."""
 
+import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ import pytest
 
 from galc import estimator, grid, stages, store, study
 from galc.grid import WorkerError, estimator_errors, expand, frame, from_file, histories, run_all
-from galc.params import ParameterError
+from galc.params import ParameterError, Params
 
 GRID = {"noise": [0.2, 0.4], "method": ["asl", "clean-only", "galc-slr-literal"]}
 
@@ -73,11 +74,44 @@ def test_every_value_is_checked_before_anything_runs(base, lists, message):
         expand(base, {"seed": [0, 1]} | lists)
 
 
-def test_a_study_file_gives_its_runs_and_the_environment_goes_before_it(tmp_path, monkeypatch):
-    path = store.write_text(tmp_path / "file.yaml", "base: {epochs: 3}\ngrid: {noise: [0.1, 0.2]}\n")
-    assert [(p.epochs, p.noise, p.seed) for p in from_file(str(path), seed=4)] == [(3, 0.1, 4), (3, 0.2, 4)]
-    monkeypatch.setenv("GALC_PARAMS", '{"base": {"epochs": 2}, "grid": {}}')
-    assert [p.epochs for p in from_file(str(path))] == [2]
+@pytest.fixture
+def file(tmp_path) -> str:
+    text = "base: {epochs: 3, folds: 2}\ngrid: {noise: [0.1, 0.2], seed: [0, 1]}\n"
+    return str(store.write_text(tmp_path / "file.yaml", text))
+
+
+def test_a_study_file_gives_its_runs(file):
+    found = [(p.epochs, p.noise, p.seed, p.hidden) for p in from_file(file, hidden=64)]
+    assert found == [(3, noise, seed, 64) for noise in (0.1, 0.2) for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, [(3, 0.1, 0), (3, 0.1, 1), (3, 0.2, 0), (3, 0.2, 1)]),
+        ({"base": {"epochs": 2, "noise": 0.3}}, [(2, 0.3, 0), (2, 0.3, 1)]),  # no longer in the grid
+        ({"grid": {"seed": [7], "method": ["asl"]}}, [(3, 0.1, 7), (3, 0.2, 7)]),  # the file's grid has no method
+        ({"base": {"seed": 5}, "grid": {"seed": [7], "noise": [0.4]}}, [(3, 0.4, 5)]),
+    ],
+)
+def test_the_environment_goes_before_a_study_file(file, environment, expected, monkeypatch):
+    monkeypatch.setenv("GALC_PARAMS", json.dumps(environment))
+    points = from_file(file)
+    assert [(p.epochs, p.noise, p.seed) for p in points] == expected
+    assert {p.method for p in points} == {Params().method} and {p.folds for p in points} == {2}
+
+
+def test_after_failures_only_the_runs_in_the_cache_are_taken_and_the_others_are_counted(
+    tiny, tmp_path, monkeypatch, capsys
+):
+    path = store.write_text(tmp_path / "s.yaml", json.dumps({"base": tiny, "grid": {"components": [8, 5000]}}))
+    monkeypatch.setenv("GALC_PARAMS", json.dumps({"base": {"method": "gold-only"}, "partial": True}))
+    with pytest.raises(ParameterError, match="none of its runs has finished"):
+        from_file(str(path))
+    study.run(expand(tiny, {"method": ["gold-only"]})[0])
+    capsys.readouterr()
+    assert [p.components for p in from_file(str(path))] == [8]
+    assert "1 of 2 runs" in capsys.readouterr().out
 
 
 # --- running it ----------------------------------------------------------------------------------------------------
