@@ -91,34 +91,50 @@ def run_all(points: Sequence[Params], workers: int | None = None, what: str = "r
 
 
 def frame(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row a run: method, noise, seed and the metrics."""
-    return pd.DataFrame([record.summary for record in records])
+    """One row a run: method, noise, seed, whatever else differs between the runs, and the metrics."""
+    settings = _settings([record.details["params"] for record in records])
+    return pd.DataFrame([own | record.summary for own, record in zip(settings, records, strict=True)])
 
 
 def histories(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row an epoch of each run: method, noise, seed, epoch and the metrics of that epoch."""
-    rows = [
-        {name: record.summary[name] for name in ("method", "noise", "seed")} | epoch
-        for record in records
-        for epoch in record.history
-    ]
+    """One row an epoch of each run: the columns before the metrics in `frame`, epoch and the metrics of that epoch."""
+    settings = _settings([record.details["params"] for record in records])
+    rows = [own | epoch for own, record in zip(settings, records, strict=True) for epoch in record.history]
     return pd.DataFrame(rows)
 
 
 def estimator_errors(points: Sequence[Params], names: Sequence[str]) -> pd.DataFrame:
     """One row an estimator and point: how far its C is from the injected one (`galc.estimator.matrix_error`).
 
-    The silver models and posteriors come from the cache where runs have left them. Points that differ in their
-    method alone count once.
+    Columns: estimator, noise, seed, whatever else differs between the points, and the errors. The silver models and
+    posteriors come from the cache where runs have left them. Points that differ in their method alone count once.
     """
     points = list(dict.fromkeys(point.replace(method="asl") for point in points))
     rows = []
-    for point in points:
+    for point, own in zip(points, _settings([point.model_dump() for point in points]), strict=True):
         stages = study.Study(point)
+        del own["method"]
         for name in names:
-            error = estimator.matrix_error(stages.estimate(name), stages.true)
-            rows.append({"estimator": name, "noise": point.noise, "seed": point.seed} | error)
+            rows.append({"estimator": name} | own | estimator.matrix_error(stages.estimate(name), stages.true))
     return pd.DataFrame(rows)
+
+
+UNSET = {"single_label_limit": "all"}
+
+
+def _settings(params: Sequence[dict]) -> list[dict]:
+    """Of each run: method, noise, seed, and the parameters that differ between the runs.
+
+    A column with a value that is not set is text, so that it is neither dropped nor sorted as a number.
+    """
+    names = ["method", "noise", "seed"]
+    names += [name for name in Params.model_fields if name not in names and len({p[name] for p in params}) > 1]
+    unset = {name: UNSET.get(name, "default") for name in names if any(p[name] is None for p in params)}
+
+    def shown(name: str, value: object) -> object:
+        return value if name not in unset else unset[name] if value is None else str(value)
+
+    return [{name: shown(name, p[name]) for name in names} for p in params]
 
 
 def _one_core() -> None:
