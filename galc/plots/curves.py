@@ -8,19 +8,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from galc.plots.groups import over_seeds
 from galc.plots.style import label_ends, method_style, method_styles, style
-
-
-def over_seeds(table: pd.DataFrame, by: str, metric: str) -> dict[str, pd.DataFrame]:
-    """{method: frame indexed by ``by`` with columns mean, std}, methods in the table's order; std is 0 for one seed.
-
-    Raises ``ValueError`` naming the columns that ``table`` lacks.
-    """
-    missing = {"method", by, metric} - set(table.columns)
-    if missing:
-        raise ValueError(f"the table has no column {', '.join(sorted(missing))}; it has {', '.join(table.columns)}")
-    groups = table.groupby("method", sort=False)
-    return {str(name): group.groupby(by)[metric].agg(["mean", "std"]).fillna(0.0) for name, group in groups}
 
 
 def draw_bands(ax: Axes, curves: dict[str, pd.DataFrame], scale: float = 1.0, marker: bool = True) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from pandas.io.formats.style import Styler
 
-from galc.plots.curves import over_seeds
+from galc.plots.groups import over_seeds
 from galc.plots.style import method_style
 
 PAPER = " (paper)"

@@ -1,0 +1,41 @@
+"""What the numbers say, as sentences: computed from the data that a notebook shows, never written by hand.
+
+Each function takes plain tables or arrays and returns a `Finding`, or the table that one is made of. Shares are of 1
+in the arguments, percent in the text; labels are bool (N, K); transition matrices are (K, K), rows the true class.
+"""
+
+from galc.findings.labels import calibration, estimators, fallbacks, no_transition, noise
+from galc.findings.methods import (
+    BEST,
+    BOUNDS,
+    comparison,
+    gains,
+    hardest,
+    is_above,
+    margins,
+    memorization,
+    methods,
+    retention,
+    sweep,
+)
+from galc.findings.words import Finding
+
+__all__ = [
+    "BEST",
+    "BOUNDS",
+    "Finding",
+    "calibration",
+    "comparison",
+    "estimators",
+    "fallbacks",
+    "gains",
+    "hardest",
+    "is_above",
+    "margins",
+    "memorization",
+    "methods",
+    "no_transition",
+    "noise",
+    "retention",
+    "sweep",
+]

@@ -1,0 +1,81 @@
+"""Runs in groups: by what figures and tables compare them, over seeds, and what the groups are called."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+# the columns that runs are compared by, as axes call them
+TITLES = {
+    "noise": "labels flipped",
+    "noise_kind": "kind of noise",
+    "gold_fraction": "images trusted",
+    "single_label_limit": "single-label images of a class",
+    "setting": "labels flipped",
+}
+
+
+def group_title(by: str) -> str:
+    """What the groups of a column are, for an axis: "images trusted"."""
+    return TITLES.get(by, by.replace("_", " "))
+
+
+def group_label(by: str, value: object) -> str:
+    """One group of a column, for a tick or a heading: "5 %", "at most 50"."""
+    if by in ("noise", "gold_fraction"):
+        return f"{100 * value:g} %"
+    if by == "single_label_limit" and value != "all":
+        return f"at most {value}"
+    return str(value)
+
+
+def setting(table: pd.DataFrame) -> pd.Series:
+    """The noise of each run as text, "pair, 40 %"; without its kind where that is the same for all."""
+    level = table["noise"].map(lambda share: group_label("noise", share))
+    return table["noise_kind"] + ", " + level if "noise_kind" in table else level
+
+
+def over_seeds(table: pd.DataFrame, by: str, metric: str, series: str = "method") -> dict[str, pd.DataFrame]:
+    """{method: frame indexed by ``by`` with columns mean, std, seeds}, methods in the table's order.
+
+    Numbers in ``by`` are sorted, other groups keep the table's order; std is 0 for one seed. ``series`` names another
+    column to part the table by (estimator). Raises ``ValueError`` naming the columns that ``table`` lacks, or one that
+    differs between runs which would be averaged as if they were seeds.
+    """
+    missing = {series, by, metric} - set(table.columns)
+    if missing:
+        raise ValueError(f"the table has no column {', '.join(sorted(missing))}; it has {', '.join(table.columns)}")
+    check_seeds(table, [series, by])
+    numbers = pd.api.types.is_numeric_dtype(table[by])
+    curves = {}
+    for name, group in table.groupby(series, sort=False):
+        groups = group.groupby(by, sort=numbers)[metric]
+        curve = groups.agg(["mean", "std"]).fillna(0.0)
+        curves[str(name)] = curve.assign(seeds=groups.count())
+    return curves
+
+
+def check_seeds(table: pd.DataFrame, keys: Sequence[str]) -> None:
+    """Raise ``ValueError`` if one seed has several runs of the same ``keys``: a mean over them would mix settings."""
+    if "seed" not in table or not table.duplicated([*keys, "seed"]).any():
+        return
+    known = ("method", "estimator", "epoch", *TITLES)
+    differ = [name for name in known if name in table and name not in keys and table[name].nunique() > 1]
+    raise ValueError(
+        f"several runs have the same {', '.join(keys)} and seed; they differ in {', '.join(differ) or 'nothing'}: "
+        "choose some, or compare by it"
+    )
+
+
+def paired(table: pd.DataFrame, over: str, reference: object, by: str, metric: str = "mAP") -> pd.DataFrame:
+    """The difference of each run to the one with the same ``by`` and seed whose column ``over`` holds ``reference``.
+
+    Paired by seed, since split, noise and weights are shared. Returns the rows of all others with a column
+    ``difference``, in the table's order; a run without a counterpart is left out. Raises ``ValueError`` if a run has
+    several.
+    """
+    is_other = table[over] == reference
+    check_seeds(table[is_other], [by])
+    other = table[is_other].set_index([by, "seed"])[metric]
+    rows = table[~is_other]
+    counterpart = other.reindex(pd.MultiIndex.from_frame(rows[[by, "seed"]])).to_numpy()
+    return rows.assign(difference=rows[metric] - counterpart).dropna(subset="difference").reset_index(drop=True)
