@@ -106,7 +106,7 @@ def test_make_takes_up_what_was_interrupted_and_does_nothing_twice(make, tmp_pat
     (tmp_path / "broken").touch()
     fake = tmp_path / ".venv" / "bin" / "python"
     fake.parent.mkdir(parents=True)
-    fake.write_text('#!/bin/sh\necho "$@" >>calls\ncase "$*" in *--editable*|*pipeline*) test ! -e broken ;; esac\n')
+    fake.write_text('#!/bin/sh\necho "$@" >>calls\ncase "$*" in *--editable*|*sweep*) test ! -e broken ;; esac\n')
     fake.chmod(0o755)
 
     def study() -> tuple[int, list[str]]:
@@ -115,17 +115,17 @@ def test_make_takes_up_what_was_interrupted_and_does_nothing_twice(make, tmp_pat
         return code, (tmp_path / "calls").read_text().splitlines()
 
     code, calls = study()
-    assert code != 0 and not any("galc.pipeline" in call for call in calls)
+    assert code != 0 and not any("galc.sweep" in call for call in calls)
     (tmp_path / "broken").unlink()
     code, calls = study()
     assert code == 0 and any("--requirement requirements.lock" in call for call in calls)
-    assert calls[-1] == "-m galc.pipeline params/table1.yaml"
+    assert calls[-1] == "-m galc.sweep params/table1.yaml"
     assert study() == (0, [])
     (tmp_path / "params").mkdir()
     (tmp_path / "params" / "table1.yaml").touch()
     (tmp_path / "broken").touch()
     code, calls = study()
-    assert code != 0 and calls == ["-m galc.pipeline params/table1.yaml"]
+    assert code != 0 and calls == ["-m galc.sweep params/table1.yaml"]
     (tmp_path / "broken").unlink()
-    assert study() == (0, ["-m galc.pipeline params/table1.yaml"])
+    assert study() == (0, ["-m galc.sweep params/table1.yaml"])
     assert study() == (0, [])
