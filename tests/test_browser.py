@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from lab import Lab, Notebook, browser_command
 from playwright.sync_api import Browser, sync_playwright
 
 from galc.store import ROOT
-from lab import Lab, Notebook, browser_command
 
 NOTEBOOKS = ["02_estimate_corruption.ipynb"]
 
