@@ -1,6 +1,6 @@
 """Transition matrices: C[i, j] = P(label i was turned into label j); rows, the true class, sum to 1 (Fig. 4)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 import matplotlib.pyplot as plt
@@ -110,8 +110,7 @@ def transition_comparison(
     truth = as_matrix(matrices[names[0]], classes)
     figure, axes = plt.subplots(2, len(names), figsize=(2.5 * len(names) + 0.8, 6.2), squeeze=False)
     differences = {name: as_matrix(matrices[name], classes) - truth for name in names[1:]}
-    limit = max([0.02, *(float(np.abs(d).max()) for d in differences.values())])
-    centred = SymLogNorm(0.01, vmin=-limit, vmax=limit)
+    centred = centred_norm(differences.values())
     for column, name in enumerate(names):
         drawn = {"groups": groups, "colorbar": False}
         transition_heatmap(matrices[name], classes, axes[0, column], name, names="" if column else "xy", **drawn)
@@ -126,12 +125,89 @@ def transition_comparison(
     for ax in axes[0, 1:]:
         ax.set_xlabel("")
     axes[1, 0].axis("off")
-    bar = figure.colorbar(axes[0, 0].collections[0], ax=axes[0, :], pad=0.01, label="probability")
-    bar.set_ticks([0.001, 0.01, 0.1, 1], labels=["≤ 0.001", "0.01", "0.1", "1"])
+    probability_bar(axes[0, 0], axes[0, :])
     if differences:
-        figure.colorbar(axes[1, 1].collections[0], ax=axes[1, :], pad=0.01, label="difference",
-                        format=FuncFormatter(lambda v, _: f"{v:g}"))  # fmt: skip
+        difference_bar(axes[1, 1], axes[1, :])
     return axes
+
+
+@style()
+def transition_panels(
+    true: ArrayLike,
+    estimate: ArrayLike,
+    classes: Sequence[str],
+    groups: Sequence[str] | None = None,
+    title: str = "estimated",
+    axes: Sequence[Axes] | None = None,
+) -> Sequence[Axes]:
+    """The estimate, the truth, and their difference beside each other; entries that are NaN are left out.
+
+    Scales as in `transition_comparison`. Returns the three axes (or draws on the given ones).
+    """
+    true, estimate = as_matrix(true, classes), as_matrix(estimate, classes)
+    if axes is None:
+        _, axes = plt.subplots(1, 3, figsize=(11.5, 4.1))
+    drawn = {"groups": groups, "colorbar": False}
+    norm = centred_norm([estimate - true])
+    transition_heatmap(estimate, classes, axes[0], title, **drawn)
+    transition_heatmap(true, classes, axes[1], "true", names="x", **drawn)
+    transition_heatmap(estimate - true, classes, axes[2], "difference", norm=norm, cmap="RdBu_r", names="x", **drawn)
+    axes[0].figure.set_layout_engine("constrained")
+    for ax in axes[1:]:
+        ax.set_ylabel("")
+    probability_bar(axes[0], axes[:2])
+    difference_bar(axes[2], axes[2])
+    return axes
+
+
+@style()
+def transition_levels(
+    pairs: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    classes: Sequence[str],
+    groups: Sequence[str] | None = None,
+) -> np.ndarray:
+    """One estimator at several noise levels, {"40 %": (true, estimate)}: the estimates above, their errors below.
+
+    Scales and titles as in `transition_comparison`; each estimate is held against the truth of its own level. Returns
+    the (2, n) axes.
+    """
+    figure, axes = plt.subplots(2, len(pairs), figsize=(2.5 * len(pairs) + 0.8, 6.2), squeeze=False)
+    norm = centred_norm([as_matrix(b, classes) - as_matrix(a, classes) for a, b in pairs.values()])
+    for column, (name, (true, estimate)) in enumerate(pairs.items()):
+        true, estimate = as_matrix(true, classes), as_matrix(estimate, classes)
+        along = "" if column else "y"
+        row_error, diagonal_error = row_errors(estimate, true)
+        below = f"error: row L1 {row_error:.2f},\ndiagonal {diagonal_error:.3f}"
+        drawn = {"groups": groups, "colorbar": False}
+        transition_heatmap(estimate, classes, axes[0, column], name, names=along, **drawn)
+        drawn |= {"norm": norm, "cmap": "RdBu_r", "names": along + "x"}
+        transition_heatmap(estimate - true, classes, axes[1, column], below, **drawn)
+    figure.set_layout_engine("constrained")
+    for ax in axes[:, 1:].flat:
+        ax.set_ylabel("")
+    for ax in axes[0]:
+        ax.set_xlabel("")
+    probability_bar(axes[0, 0], axes[0, :])
+    difference_bar(axes[1, 0], axes[1, :])
+    return axes
+
+
+def centred_norm(differences: Iterable[np.ndarray]) -> SymLogNorm:
+    """A scale for differences: centred at 0, linear within ± 0.01, as wide as the largest of them (NaN left out)."""
+    limit = max([0.02, *(float(np.nanmax(np.abs(d))) for d in differences)])
+    return SymLogNorm(0.01, vmin=-limit, vmax=limit)
+
+
+def probability_bar(drawn: Axes, beside: Sequence[Axes]) -> None:
+    """The colour bar of probabilities on the log scale of `transition_heatmap`."""
+    bar = drawn.figure.colorbar(drawn.collections[0], ax=beside, pad=0.01, label="probability")
+    bar.set_ticks([0.001, 0.01, 0.1, 1], labels=["≤ 0.001", "0.01", "0.1", "1"])
+
+
+def difference_bar(drawn: Axes, beside: Axes | Sequence[Axes]) -> None:
+    """The colour bar of differences."""
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    drawn.figure.colorbar(drawn.collections[0], ax=beside, pad=0.01, label="difference", format=plain)
 
 
 @style()

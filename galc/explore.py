@@ -1,0 +1,257 @@
+"""The matrix explorer: estimated, true and difference matrices to look into, in JupyterLab.
+
+    explorer = Explorer(grid.from_file("params/table1.yaml"))             # the matrices of a study
+    explorer = Explorer.from_matrices(true, {"mine": estimate}, classes)  # matrices of one's own, up to K = 500 or so
+
+Controls are native ones with a name before them: Tab goes from one to the next, arrow keys change it. Each has a class
+to find it by: galc-run, galc-noise, galc-estimator, galc-scale, galc-order, galc-strongest, galc-class, galc-png,
+galc-svg, galc-csv; so have the lines of text, galc-status and galc-summary, the figure (galc-figure, with Plotly's own
+classes inside), the example images (galc-examples), and the whole (galc-explorer). A click on a cell of a heatmap
+chooses the class of its row.
+
+Where no widget can live (GitHub, papermill's output, HTML), the explorer is the picture that `Explorer.picture` draws.
+"""
+
+import base64
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import ipywidgets
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from galc import confusion, explore_export, explore_figure
+from galc.explore_data import Matrices, Runs, percent
+from galc.explore_examples import gallery
+from galc.explore_figure import Scene
+from galc.params import ParameterError, Params
+from galc.progress import track
+
+STRONGEST = [("all", None), ("100", 100), ("50", 50), ("20", 20), ("10", 10)]
+CSS = """<style>
+.galc-status { min-height: 1.7em }
+.galc-error { color: #a33c00; font-weight: bold }
+.galc-gallery { display: flex; flex-wrap: wrap; gap: 14px }
+.galc-gallery figure { margin: 0; width: 150px; font-size: 12px; line-height: 1.4 }
+.galc-gallery img { display: block; max-width: 150px; max-height: 150px; margin: 0 0 4px }
+.galc-gallery del { color: #a33c00 }
+.galc-gallery ins { color: #00558c; font-weight: bold; text-decoration: none }
+</style>"""
+
+
+class Explorer:
+    """Controls, three heatmaps, one row, example images and exports; show it as the last line of a cell.
+
+    ``points``: runs of a study (`galc.grid.from_file`), or `galc.explore_data.Matrices`; points that differ in method
+    or noise alone are one run. ``noise``: the level to begin with, by default the highest. Matrices that are not in
+    the cache are computed when they are asked for; `prepare` does so ahead.
+
+    An error while a control moves is shown in the status line, and raised. Raises ParameterError where ``noise`` is
+    none of the levels, or the points do not go together.
+    """
+
+    def __init__(self, points: Sequence[Params] | Matrices, noise: float | None = None):
+        source = self.source = points if isinstance(points, Matrices) else Runs(points)
+        noise = source.levels[-1] if noise is None else noise
+        if noise not in source.levels:
+            raise ParameterError(f"noise {noise:g} is not among the study's levels {source.levels}")
+        levels = [(percent(level), level) for level in source.levels]
+        orders = [how for how in confusion.ORDERS if how not in source.lacking]
+        self.run = dropdown("run", list(source.runs))
+        self.noise = slider("noise", levels, noise)
+        self.estimator = dropdown("estimator", source.estimators)
+        self.scale = dropdown("scale", [(title, name) for name, title in confusion.SCALES.items()])
+        self.order = dropdown("order of classes", orders)
+        self.strongest = dropdown("strongest confusions", STRONGEST)
+        self.label = dropdown("class", [(name, k) for k, name in enumerate(source.classes)])
+        self.buttons = {kind: ipywidgets.Button(description=kind.upper()) for kind in explore_export.KINDS}
+        self.status, self.summary, self.examples = (ipywidgets.HTML() for _ in range(3))
+        self._prepared: set[str] = set()
+
+        true, estimate = self.matrices
+        self.label.value = int(np.abs(estimate - true).sum(1).argmax())  # the worst row is a good one to begin with
+        self.figure = explore_figure.new(self.scene)
+        self.widget = self._arranged()
+        self.update()
+        self._connect()
+
+    @classmethod
+    def from_matrices(
+        cls,
+        true: ArrayLike,
+        estimates: Mapping[str, ArrayLike],
+        classes: Sequence[str],
+        groups: Sequence[str] | None = None,
+        sizes: ArrayLike | None = None,
+    ) -> "Explorer":
+        """An explorer of one's own (K, K) matrices; arguments and errors are those of `galc.explore_data.Matrices`."""
+        return cls(Matrices(true, estimates, classes, groups, sizes))
+
+    # --- what is shown ---------------------------------------------------------------------------------------------
+
+    @property
+    def place(self) -> tuple[str, float]:
+        """The chosen run and noise level."""
+        return self.run.value, self.noise.value
+
+    @property
+    def matrices(self) -> tuple[np.ndarray, np.ndarray]:
+        """The true C and the chosen estimate on the chosen scale; (K, K), classes in the order of the data set."""
+        estimate = self.source.estimate(*self.place, self.estimator.value)
+        return self.source.true(*self.place), confusion.scaled(estimate, self.scale.value)
+
+    @property
+    def images(self) -> str:
+        """What is behind the chosen row: "12 gold, 40 single-label, 310 noisy silver images"; "" where unknown."""
+        counts = self.source.images(*self.place, self.label.value)
+        return ", ".join(f"{count:,} {kind}" for kind, count in counts.items()) + (" images" if counts else "")
+
+    @property
+    def scene(self) -> Scene:
+        """What the figure shows, from the values of the controls."""
+        source, (true, estimate) = self.source, self.matrices
+        order = confusion.ordered(self.order.value, estimate, source.sizes, source.groups)
+        view = confusion.view(true, estimate, order, self.strongest.value)
+        k, title = self.label.value, self.estimator.value
+        return Scene(view, true, estimate, source.classes, source.groups, k, title, self.images)
+
+    def by_level(self, estimator: str, most: int = 4) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """{"40 %": (true, estimate)} of the chosen run, at up to ``most`` noise levels, lowest and highest included."""
+        places = np.linspace(0, len(self.source.levels) - 1, most).round().astype(int)
+        levels, run = [self.source.levels[n] for n in np.unique(places)], self.run.value
+        return {
+            percent(level): (self.source.true(run, level), self.source.estimate(run, level, estimator))
+            for level in levels
+        }
+
+    def prepare(self, estimators: Sequence[str] | None = None) -> "Explorer":
+        """Compute all matrices of the chosen run (of ``estimators``), so that every move of a control answers at once.
+
+        An estimator that lacks the images it needs is reported and left out. Returns the explorer.
+        """
+        run, names = self.run.value, estimators or self.source.estimators
+        pairs = [(level, name) for level in self.source.levels for name in names]
+        for level, name in track(pairs, len(pairs), f"matrices of {run}", "matrices"):
+            try:
+                self.source.estimate(run, level, name)
+            except ValueError as error:
+                print(f"{name} at {percent(level)} noise: {error}")
+        self._prepared.add(run)
+        self.noise.continuous_update = True
+        return self
+
+    def picture(self) -> Figure:
+        """What is shown, as a static Matplotlib figure: the matrices, and below them the chosen row."""
+        return explore_export.picture(self.scene)
+
+    def export(self, kind: str) -> Path:
+        """Write what is shown to outputs/exports as "png", "svg" or "csv"; the status line names the file."""
+        scene, several = self.scene, len(self.source.levels) > 1
+        words = [self.source.name, self.run.value, f"noise={self.noise.value:g}" if several else ""]
+        words += [self.estimator.value, self.scale.value, self.order.value]
+        words += [f"strongest={self.strongest.value}" if self.strongest.value else ""]
+        words += [] if kind == "csv" else [scene.classes[scene.k]]
+        path = explore_export.write(scene, kind, words)
+        self._say(f"written: {explore_export.readable(path)}")
+        return path
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        """The widget, and for those who cannot show it the picture."""
+        picture = explore_export.rendered(self.picture())
+        return self.widget._repr_mimebundle_() | {
+            "text/plain": f"{self.estimator.value} at {percent(self.noise.value)} noise. {self._summary(self.scene)}",
+            "image/png": base64.b64encode(picture).decode(),
+        }
+
+    # --- the widget ------------------------------------------------------------------------------------------------
+
+    def update(self) -> None:
+        """Bring everything up to date with the controls."""
+        name = self.estimator.value
+        if not self.source.is_ready(*self.place, name):
+            self._say(f"computing {name} at {percent(self.noise.value)} noise …")
+        scene = self.scene
+        explore_figure.fill(self.figure, scene)
+        self.summary.value = html.escape(self._summary(scene))
+        if (examples := self.source.examples(*self.place, scene.k)) is not None:
+            self.examples.value = gallery(examples, scene.classes[scene.k])
+        self._say("")
+
+    def _summary(self, scene: Scene) -> str:
+        return confusion.row_text(scene.true[scene.k], scene.estimate[scene.k], scene.k, scene.classes)
+
+    def _say(self, text: str, error: bool = False) -> None:
+        kind = "galc-error" if error else "galc-note"
+        self.status.value = f"<div role='status' aria-live='polite' class='{kind}'>{html.escape(text)}</div>"
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Show an error in the status line before it goes on to whoever listens."""
+        try:
+            yield
+        except Exception as error:
+            self._say(f"Error: {error} ({type(error).__name__})", error=True)
+            raise
+
+    def _connect(self) -> None:
+        for control in (self.run, self.noise, self.estimator, self.scale, self.order, self.strongest, self.label):
+            control.observe(self._moved, "value")
+        for kind, button in self.buttons.items():
+            button.on_click(partial(self._pressed, kind))
+        for trace in self.figure.data[explore_figure.MAPS]:
+            trace.on_click(self._clicked)
+
+    def _moved(self, change) -> None:
+        with self._shown():
+            self.noise.continuous_update = self.run.value in self._prepared  # else each level passed would be computed
+            self.update()
+
+    def _pressed(self, kind: str, button) -> None:
+        with self._shown():
+            self.export(kind)
+
+    def _clicked(self, trace, points, state) -> None:
+        with self._shown():
+            if points.point_inds:
+                row, _ = points.point_inds[0]
+                self.label.value = int(self.scene.view.index[row])
+
+    def _arranged(self) -> ipywidgets.VBox:
+        matrix = {"run": self.run, "noise": self.noise, "estimator": self.estimator, "scale": self.scale}
+        look = {"order": self.order, "strongest": self.strongest, "class": self.label}
+        texts = {"status": self.status, "summary": self.summary, "examples": self.examples}
+        figure = ipywidgets.Box([self.figure], layout={"display": "block", "min_width": "900px"})
+        parts = matrix | look | self.buttons | texts | {"figure": figure}
+        for name, part in parts.items():
+            part.add_class(f"galc-{name}")
+        for name, part in parts.items():
+            if isinstance(part, ipywidgets.Button):
+                part.tooltip = f"write what is shown to outputs/exports as {name.upper()}"
+        for part, options in ((self.run, list(self.source.runs)), (self.noise, self.source.levels)):
+            part.layout.display = "none" if options in ([""], [0.0]) else None
+        rows = [list(matrix.values()), [*look.values(), ipywidgets.Label("export"), *self.buttons.values()]]
+        whole = ipywidgets.VBox(
+            [
+                ipywidgets.HTML(CSS),
+                *[ipywidgets.Box(row, layout={"flex_flow": "row wrap"}) for row in rows],
+                *[self.status, self.summary, figure, self.examples],
+            ]
+        )
+        whole.add_class("galc-explorer")
+        return whole
+
+
+def dropdown(name: str, options: list) -> ipywidgets.Dropdown:
+    """A dropdown with its name before it, on its first option."""
+    return ipywidgets.Dropdown(options=options, description=name, style={"description_width": "initial"},
+                               layout={"width": "auto", "min_width": "150px"})  # fmt: skip
+
+
+def slider(name: str, options: list, value: float) -> ipywidgets.SelectionSlider:
+    """A slider with its name before it; it moves one option an arrow key."""
+    return ipywidgets.SelectionSlider(options=options, value=value, description=name, continuous_update=False,
+                                      style={"description_width": "initial"})  # fmt: skip
