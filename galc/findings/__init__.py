@@ -4,6 +4,8 @@ Each function takes plain tables or arrays and returns a `Finding`, or the table
 in the arguments, percent in the text; labels are bool (N, K); transition matrices are (K, K), rows the true class.
 """
 
+from galc.findings.ablation import bound_claims, budget_claims, budgets, memorization_claims, peaks, pool
+from galc.findings.beyond import lead, nearest
 from galc.findings.labels import calibration, estimators, fallbacks, no_transition, noise
 from galc.findings.methods import (
     BEST,
@@ -24,6 +26,9 @@ __all__ = [
     "BEST",
     "BOUNDS",
     "Finding",
+    "bound_claims",
+    "budget_claims",
+    "budgets",
     "calibration",
     "comparison",
     "estimators",
@@ -31,11 +36,16 @@ __all__ = [
     "gains",
     "hardest",
     "is_above",
+    "lead",
     "margins",
     "memorization",
+    "memorization_claims",
     "methods",
+    "nearest",
     "no_transition",
     "noise",
+    "peaks",
+    "pool",
     "retention",
     "sweep",
 ]

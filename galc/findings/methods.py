@@ -54,12 +54,15 @@ def gains(gain: ArrayLike, classes: Sequence[str]) -> Finding:
     )
 
 
-def margins(table: pd.DataFrame, method: str, metric: str = "mAP", bounds: Sequence[str] = BOUNDS) -> pd.DataFrame:
+def margins(
+    table: pd.DataFrame, method: str, metric: str = "mAP", bounds: Sequence[str] = BOUNDS, by: str = "noise"
+) -> pd.DataFrame:
     """Mean of ``method`` minus the mean of every other method: a row each, noise levels as columns, in points.
 
-    ``bounds`` are left out. The last row, `BEST`, compares with the best of these at each noise level.
+    ``bounds`` are left out. The last row, `BEST`, compares with the best of these at each noise level. ``by`` names
+    another column whose groups become the columns.
     """
-    means = pd.DataFrame({name: curve["mean"] for name, curve in over_seeds(table, "noise", metric).items()}).T
+    means = pd.DataFrame({name: curve["mean"] for name, curve in over_seeds(table, by, metric).items()}).T
     gap = means.loc[method] - means.drop([method, *bounds], errors="ignore")
     gap.loc[BEST] = gap.min()
     return gap

@@ -14,8 +14,8 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-def signed(points: float) -> str:
-    return f"{points:+.1f}".replace("-", "−")
+def signed(points: float, digits: int = 1) -> str:
+    return f"{points:+.{digits}f}".replace("-", "−")
 
 
 def join(parts: Sequence[str]) -> str:
@@ -25,3 +25,8 @@ def join(parts: Sequence[str]) -> str:
 
 def shorten(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def plus_minus(mean: float, std: float, seeds: int, digits: int = 1) -> str:
+    """ "−0.4 ± 0.2", without the deviation for one seed."""
+    return signed(mean, digits) + (f" ± {std:.{digits}f}" if seeds > 1 else "")

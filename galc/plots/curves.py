@@ -1,6 +1,6 @@
 """Metrics against noise (Figs. 2 and 5 of the paper) and against epochs (Fig. 6a)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -72,10 +72,16 @@ def noise_panels(
 
 
 @style()
-def learning_curves(history: pd.DataFrame, metric: str = "mAP", ax: Axes | None = None) -> Axes:
+def learning_curves(
+    history: pd.DataFrame,
+    metric: str = "mAP",
+    ax: Axes | None = None,
+    published: Mapping[str, int] | None = None,
+) -> Axes:
     """Fig. 6a, memorization: a metric against epochs. The peak of the mean is marked, the last epoch is labelled.
 
-    ``history`` has a row per run and epoch: method, epoch (from 1), seed, and the metric in percent.
+    ``history`` has a row per run and epoch: method, epoch (from 1), seed, and the metric in percent. ``published``:
+    the epochs of the paper's peaks, by method, marked at the lower edge.
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
@@ -88,7 +94,11 @@ def learning_curves(history: pd.DataFrame, metric: str = "mAP", ax: Axes | None 
         ax.plot(peak, mean[peak], "*", color=look.colour, markersize=10, markeredgecolor="white", zorder=4)
         text = f"{look.title}  {last:.1f}" + (f"  (peak {mean[peak]:.1f})" if peak != mean.index[-1] else "")
         ends.append((mean.index[-1], last, text, look.colour))
-    ax.set(xlabel="epoch (★ the highest)", ylabel=f"{metric} on the clean test set (%)")
+    for name, epoch in (published or {}).items():
+        colour = method_style(name).colour
+        ax.plot(epoch, 0.02, "*", color=colour, fillstyle="none", markersize=9, transform=ax.get_xaxis_transform())
+    paper = ", ☆ the paper's" if published else ""
+    ax.set(xlabel=f"epoch (★ the highest{paper})", ylabel=f"{metric} on the clean test set (%)")
     ax.set_xmargin(0.02)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_ends(ax, ends)

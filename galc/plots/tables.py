@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from pandas.io.formats.style import Styler
 
-from galc.plots.groups import over_seeds
+from galc.plots.groups import group_label, group_title, over_seeds
 from galc.plots.style import method_style
 
 PAPER = " (paper)"
@@ -23,28 +23,37 @@ GROUPS = [{"selector": "tr:has(th.level0.row_heading) > *", "props": "border-top
 
 
 def results_frame(
-    table: pd.DataFrame, published: pd.DataFrame | None = None, metrics: Sequence[str] = ("mAP", "CF1", "OF1")
+    table: pd.DataFrame,
+    published: pd.DataFrame | None = None,
+    metrics: Sequence[str] = ("mAP", "CF1", "OF1"),
+    by: str = "noise",
 ) -> pd.DataFrame:
     """Table 1 as text: rows (metric, method), columns the noise levels, entries "51.3 ± 0.6" in percent.
 
     ``table`` has a row per run: method, noise in [0, 1], seed and the metrics. One seed gives no "±". The rows of
-    ``published`` (``galc.published.table()``) follow ours under "... (paper)".
+    ``published`` (``galc.published.table()``) follow ours under "... (paper)". ``by`` names another column of both
+    whose groups become the columns, numbers in their order, others in that of the table.
     """
     rows = {}
     for metric in metrics:
-        for name, curve in over_seeds(table, "noise", metric).items():
-            seeds = table[table["method"] == name].groupby("noise")[metric].count()
+        for name, curve in over_seeds(table, by, metric).items():
             rows[metric, method_style(name).title] = {
-                noise: f"{mean:.1f}" + (f" ± {std:.1f}" if seeds[noise] > 1 else "")
-                for noise, (mean, std) in zip(curve.index, curve[["mean", "std"]].to_numpy(), strict=True)
+                group: deviating(row["mean"], row["std"], row["seeds"]) for group, row in curve.iterrows()
             }
-        for name, curve in (over_seeds(published, "noise", metric) if published is not None else {}).items():
+        for name, curve in (over_seeds(published, by, metric) if published is not None else {}).items():
             rows[metric, method_style(name).title + PAPER] = curve["mean"].map("{:.1f}".format).to_dict()
     frame = pd.DataFrame.from_dict(rows, orient="index")
-    frame = frame[sorted(frame.columns)].fillna("")
+    if pd.api.types.is_numeric_dtype(frame.columns):
+        frame = frame[sorted(frame.columns)]
+    frame = frame.fillna("")
     frame.index = pd.MultiIndex.from_tuples(frame.index, names=["metric (%)", "method"])
-    frame.columns = pd.Index([f"{100 * noise:g} %" for noise in frame.columns], name="labels flipped")
+    frame.columns = pd.Index([group_label(by, group) for group in frame.columns], name=group_title(by))
     return frame
+
+
+def deviating(mean: float, std: float, seeds: int) -> str:
+    """ "51.3 ± 0.6", without the deviation for one seed."""
+    return f"{mean:.1f}" + (f" ± {std:.1f}" if seeds > 1 else "")
 
 
 def results_table(
@@ -52,12 +61,13 @@ def results_table(
     published: pd.DataFrame | None = None,
     metrics: Sequence[str] = ("mAP", "CF1", "OF1"),
     bounds: Sequence[str] = ("true-correction",),
+    by: str = "noise",
 ) -> Styler:
-    """``results_frame`` for a notebook: our best of each metric and noise level in bold, the paper's rows in grey.
+    """``results_frame`` for a notebook: our best of each metric and column in bold, the paper's rows in grey.
 
     ``bounds`` names methods that know what no method can (the true C): shown, but never the best.
     """
-    frame = results_frame(table, published, metrics)
+    frame = results_frame(table, published, metrics, by)
     outside = {method_style(name).title for name in bounds}
     ours = [name for name in frame.index if not name[1].endswith(PAPER) and name[1] not in outside]
 
@@ -166,9 +176,50 @@ def readable(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def margin_table(margins: pd.DataFrame) -> Styler:
-    """Differences in points (`galc.findings.margins`): rows methods, columns noise levels; losses in red."""
-    table = margins.rename(index=lambda name: method_style(name).title, columns=lambda level: f"{100 * level:g} %")
-    table.columns.name, table.index.name = "labels flipped", None
+def margin_table(margins: pd.DataFrame, by: str = "noise") -> Styler:
+    """Differences in points (`galc.findings.margins`): rows methods, columns the groups of ``by``; losses in red."""
+    columns = {group: group_label(by, group) for group in margins.columns}
+    table = margins.rename(index=lambda name: method_style(name).title, columns=columns)
+    table.columns.name, table.index.name = group_title(by), None
     losses = table.style.format("{:+.1f}").map(lambda value: "color: #d55e00" if value < 0 else "")
     return losses.set_table_styles(LINES)
+
+
+def peak_table(peaks: pd.DataFrame, published: Mapping[str, int]) -> Styler:
+    """Where each curve has its peak and what is lost from there to the last epoch (`galc.findings.peaks`).
+
+    ``published``: the epochs of the paper's peaks, by method, as a column beside ours.
+    """
+    titles = [method_style(name).title for name in peaks.index]
+
+    def column(name: str) -> list[str]:
+        return [deviating(*row) for row in peaks[[name, f"{name}_std", "seeds"]].to_numpy()]
+
+    table = pd.DataFrame(
+        {
+            "highest in epoch": peaks["peak_epoch"].to_numpy(),
+            "(paper)": [str(published.get(title, "–")) for title in titles],
+            "mAP there": column("peak"),
+            "mAP of the last epoch": column("last"),
+            "points lost": column("lost"),
+            "within 1 point of the last from epoch": peaks["stable_from"].to_numpy(),
+        },
+        index=titles,
+    )
+    grey = table.style.set_properties(subset=["(paper)"], **dict([GREYS.split(";")[0].split(": ")]))
+    return grey.set_table_styles(LINES)
+
+
+def budget_table(budgets: pd.DataFrame, published: Mapping[str, int]) -> Styler:
+    """How many single-label images each limit leaves (`galc.findings.budgets`), beside the paper's numbers."""
+    by = "single_label_limit"
+    table = pd.DataFrame(
+        {
+            "images": budgets["images"].map("{:,}".format),
+            "images (paper)": [f"{published[limit]:,}" if limit in published else "–" for limit in budgets.index],
+            "classes with fewer": budgets["fewer"],
+            "classes without one": budgets["none"],
+        }
+    )
+    table.index = pd.Index([group_label(by, limit) for limit in budgets.index], name=group_title(by))
+    return table.style.set_table_styles(LINES)
