@@ -198,6 +198,6 @@ def budget_claims(table: pd.DataFrame, errors: pd.DataFrame, minor: float = 1.0)
             f"{plus_minus(row['mean'], row['std'], row['seeds'])} points with {group_label(by, limit)}"
             for limit, row in losses[name].iterrows()
         ]
-        text = f"{method_style(name).title} changes by {join(changes)} single-label images of a class (paper: minor)"
+        text = f"fewer single-label images change {method_style(name).title} by {join(changes)} (paper: a minor impact)"
         claims.append(Claim(text, (losses[name]["mean"].abs() <= minor).all()))
     return verdict([*claims, *error_claims(errors, by, [name for name in C_OF if name in losses])])

@@ -39,7 +39,7 @@ def dot_panels(
     papers = over_seeds(published, by, metric) if published is not None else {}
     papers = {method_style(name).title: curve["mean"] for name, curve in papers.items()}
     looks, groups = method_styles(curves), list(dict.fromkeys(g for curve in curves.values() for g in curve.index))
-    size = (1.9 + 2.7 * len(groups), 1.15 + 0.36 * len(curves))
+    size = (1.9 + min(2.7 * len(groups), 9.8), 1.15 + 0.42 * len(curves))
     figure, axes = plt.subplots(1, len(groups), figsize=size, sharex=True, sharey=True, layout="constrained")
     axes = list(np.atleast_1d(axes))
     number = f"{{:{'+' if metric == 'difference' else ''}.{digits}f}}".format
@@ -76,7 +76,7 @@ def draw_dot(ax: Axes, row: int, curve: pd.Series, runs: pd.Series, look: Look, 
 
 def write_number(ax: Axes, x: float, row: int, text: str, colour: str, below: bool = False) -> None:
     """A number above its marker, or below it."""
-    place = dict(xytext=(0, -4.5 if below else 4.5), va="top" if below else "bottom", ha="center")
+    place = dict(xytext=(0, -8 if below else 4.5), va="top" if below else "bottom", ha="center")
     ax.annotate(text.replace("-", "−"), (x, row), textcoords="offset points", fontsize=7, color=colour, **place)
 
 
@@ -111,7 +111,7 @@ def learning_panels(
         for other, curve in (over_seeds(reference, "epoch", metric) if reference is not None else {}).items():
             look = method_style(other)
             ends[ax].append(draw_line(ax, curve, look.title, look.colour, (0, (1, 1))))
-        ax.set(title=f"{method.title}, by {group_title(by)}", xlabel="epoch")
+        ax.set(title=f"{method.title}, {group_title(by)}", xlabel="epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel(f"{metric} on the clean test set (%)")
     axes[0].set_xmargin(0.02)

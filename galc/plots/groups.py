@@ -9,7 +9,7 @@ TITLES = {
     "noise": "labels flipped",
     "noise_kind": "kind of noise",
     "gold_fraction": "images trusted",
-    "single_label_limit": "single-label images of a class",
+    "single_label_limit": "single-label images",
     "setting": "labels flipped",
 }
 
@@ -20,11 +20,11 @@ def group_title(by: str) -> str:
 
 
 def group_label(by: str, value: object) -> str:
-    """One group of a column, for a tick or a heading: "5 %", "at most 50"."""
+    """One group of a column, for a tick or a heading: "5 %", "≤ 50 a class"."""
     if by in ("noise", "gold_fraction"):
         return f"{100 * value:g} %"
     if by == "single_label_limit" and value != "all":
-        return f"at most {value}"
+        return f"≤ {value} a class"
     return str(value)
 
 
