@@ -304,6 +304,9 @@ def test_a_lead_counts_the_settings_and_names_those_that_were_lost():
         "GALC-plus is above the best of the other methods in 1 of 2 settings; it is not at *a* by −2.0 points against "
         "ASL."
     )
+    assert findings.against(behind, "galc-plus", "true-correction", "setting") == (
+        "GALC-plus against True-Correction: −42.0 at *a* and −44.0 at *b*."
+    )
     margins = findings.margins(ahead, "galc-plus", by="setting")
     assert plots.margin_table(margins, by="setting").data.columns.tolist() == ["a", "b"]
 

@@ -5,7 +5,7 @@ in the arguments, percent in the text; labels are bool (N, K); transition matric
 """
 
 from galc.findings.ablation import bound_claims, budget_claims, budgets, memorization_claims, peaks, pool
-from galc.findings.beyond import lead, nearest
+from galc.findings.beyond import against, lead, nearest
 from galc.findings.labels import calibration, estimators, fallbacks, no_transition, noise
 from galc.findings.methods import (
     BEST,
@@ -26,6 +26,7 @@ __all__ = [
     "BEST",
     "BOUNDS",
     "Finding",
+    "against",
     "bound_claims",
     "budget_claims",
     "budgets",

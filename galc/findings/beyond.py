@@ -27,6 +27,13 @@ def lead(table: pd.DataFrame, method: str, by: str, metric: str = "mAP") -> Find
     return Finding(text)
 
 
+def against(table: pd.DataFrame, method: str, rival: str, by: str, metric: str = "mAP") -> Finding:
+    """How far a method is from one other in each group of ``by``; also from one that is a bound."""
+    gap = margins(table, method, metric, bounds=(), by=by).loc[rival]
+    parts = [f"{signed(points)} at *{group_label(by, group)}*" for group, points in gap.items()]
+    return Finding(f"{method_style(method).title} against {method_style(rival).title}: {join(parts)}.")
+
+
 def nearest(errors: pd.DataFrame, by: str) -> Finding:
     """Which estimators are nearest to the true C in each group of ``by``, beside believing every label: a list.
 
