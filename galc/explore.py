@@ -21,14 +21,17 @@ from pathlib import Path
 
 import ipywidgets
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from galc import confusion, explore_export, explore_figure
 from galc.explore_data import Matrices, Runs, percent
 from galc.explore_examples import gallery
 from galc.explore_figure import Scene
-from galc.params import ParameterError, Params
+from galc.findings import Finding
+from galc.params import Params
 from galc.progress import track
 
 STRONGEST = [("all", None), ("100", 100), ("50", 50), ("20", 20), ("10", 10)]
@@ -47,22 +50,20 @@ class Explorer:
     """Controls, three heatmaps, one row, example images and exports; show it as the last line of a cell.
 
     ``points``: runs of a study (`galc.grid.from_file`), or `galc.explore_data.Matrices`; points that differ in method
-    or noise alone are one run. ``noise``: the level to begin with, by default the highest. Matrices that are not in
-    the cache are computed when they are asked for; `prepare` does so ahead.
+    or noise alone are one run. ``noise``: begin with the nearest level, by default the highest. Matrices that are not
+    in the cache are computed when they are asked for; `prepare` does so ahead.
 
-    An error while a control moves is shown in the status line, and raised. Raises ParameterError where ``noise`` is
-    none of the levels, or the points do not go together.
+    An error while a control moves is shown in the status line, and raised. Raises ParameterError where the points do
+    not go together.
     """
 
     def __init__(self, points: Sequence[Params] | Matrices, noise: float | None = None):
         source = self.source = points if isinstance(points, Matrices) else Runs(points)
-        noise = source.levels[-1] if noise is None else noise
-        if noise not in source.levels:
-            raise ParameterError(f"noise {noise:g} is not among the study's levels {source.levels}")
+        first = source.levels[-1] if noise is None else min(source.levels, key=lambda level: abs(level - noise))
         levels = [(percent(level), level) for level in source.levels]
         orders = [how for how in confusion.ORDERS if how not in source.lacking]
         self.run = dropdown("run", list(source.runs))
-        self.noise = slider("noise", levels, noise)
+        self.noise = slider("noise", levels, first)
         self.estimator = dropdown("estimator", source.estimators)
         self.scale = dropdown("scale", [(title, name) for name, title in confusion.SCALES.items()])
         self.order = dropdown("order of classes", orders)
@@ -107,8 +108,9 @@ class Explorer:
     @property
     def images(self) -> str:
         """What is behind the chosen row: "12 gold, 40 single-label, 310 noisy silver images"; "" where unknown."""
-        counts = self.source.images(*self.place, self.label.value)
-        return ", ".join(f"{count:,} {kind}" for kind, count in counts.items()) + (" images" if counts else "")
+        counts = self.source.images(*self.place)
+        parts = [f"{count[self.label.value]:,} {kind}" for kind, count in counts.items()]
+        return ", ".join(parts) + (" images" if counts else "")
 
     @property
     def scene(self) -> Scene:
@@ -119,14 +121,37 @@ class Explorer:
         k, title = self.label.value, self.estimator.value
         return Scene(view, true, estimate, source.classes, source.groups, k, title, self.images)
 
-    def by_level(self, estimator: str, most: int = 4) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    @property
+    def finding(self) -> Finding:
+        """How far the chosen row is from the true one, in a sentence."""
+        k, (true, estimate) = self.label.value, self.matrices
+        return Finding(confusion.row_text(true[k], estimate[k], k, self.source.classes))
+
+    def rows(self) -> pd.DataFrame:
+        """One row a class, the worst estimated first: its errors, and how many images of each kind are behind it."""
+        true, estimate = self.matrices
+        gap = np.abs(estimate - true)
+        columns = {"row L1 error": gap.sum(1), "diagonal error": gap.diagonal()} | self.source.images(*self.place)
+        frame = pd.DataFrame(columns, index=pd.Index(self.source.classes, name="class"))
+        return frame.sort_values("row L1 error", ascending=False, kind="stable")
+
+    def by_level(self, estimator: str, scale: str = "raw", most: int = 4) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """{"40 %": (true, estimate)} of the chosen run, at up to ``most`` noise levels, lowest and highest included."""
         places = np.linspace(0, len(self.source.levels) - 1, most).round().astype(int)
         levels, run = [self.source.levels[n] for n in np.unique(places)], self.run.value
+        estimates = [confusion.scaled(self.source.estimate(run, level, estimator), scale) for level in levels]
         return {
-            percent(level): (self.source.true(run, level), self.source.estimate(run, level, estimator))
-            for level in levels
+            percent(level): (self.source.true(run, level), estimate)
+            for level, estimate in zip(levels, estimates, strict=True)
         }
+
+    def montage(self, most: int = 6) -> tuple[list[Path], Tensor, Tensor]:
+        """Files, clean and noisy labels (n, K) of images that lost the chosen class, for `galc.plots.label_montage`.
+
+        Where fewer than ``most`` lost it, others with the class follow. A study's runs alone have images.
+        """
+        study, index = self.source.study(*self.place), self.source.telling(*self.place, self.label.value, most)
+        return [study.train.files[i] for i in index], study.train.labels[index], study.observed[index]
 
     def prepare(self, estimators: Sequence[str] | None = None) -> "Explorer":
         """Compute all matrices of the chosen run (of ``estimators``), so that every move of a control answers at once.
@@ -163,7 +188,7 @@ class Explorer:
         """The widget, and for those who cannot show it the picture."""
         picture = explore_export.rendered(self.picture())
         return self.widget._repr_mimebundle_() | {
-            "text/plain": f"{self.estimator.value} at {percent(self.noise.value)} noise. {self._summary(self.scene)}",
+            "text/plain": f"{self.estimator.value} at {percent(self.noise.value)} noise. {self.finding}",
             "image/png": base64.b64encode(picture).decode(),
         }
 
@@ -176,13 +201,10 @@ class Explorer:
             self._say(f"computing {name} at {percent(self.noise.value)} noise …")
         scene = self.scene
         explore_figure.fill(self.figure, scene)
-        self.summary.value = html.escape(self._summary(scene))
+        self.summary.value = html.escape(self.finding)
         if (examples := self.source.examples(*self.place, scene.k)) is not None:
             self.examples.value = gallery(examples, scene.classes[scene.k])
         self._say("")
-
-    def _summary(self, scene: Scene) -> str:
-        return confusion.row_text(scene.true[scene.k], scene.estimate[scene.k], scene.k, scene.classes)
 
     def _say(self, text: str, error: bool = False) -> None:
         kind = "galc-error" if error else "galc-note"

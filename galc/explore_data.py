@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -84,32 +85,31 @@ class Runs:
             self._matrices[key] = once.estimate(name).double().numpy()
         return self._matrices[key]
 
-    def images(self, run: str, noise: float, k: int) -> dict[str, int]:
-        """How many images are behind row k, by kind."""
+    def images(self, run: str, noise: float) -> dict[str, np.ndarray]:
+        """How many images are behind each row, (K,), by kind."""
         study = self.study(run, noise)
         parts = {
-            "gold": study.train.labels[study.split.gold, k],
-            "single-label": study.train.labels[study.split.single, k],
-            "noisy silver": study.observed[study.split.silver, k],
+            "gold": study.train.labels[study.split.gold],
+            "single-label": study.train.labels[study.split.single],
+            "noisy silver": study.observed[study.split.silver],
         }
-        return {kind: int(has.sum()) for kind, has in parts.items()}
+        return {kind: labels.sum(0).numpy() for kind, labels in parts.items()}
 
     def examples(self, run: str, noise: float, k: int, most: int = 6) -> list[Example]:
         """Silver images that lost label k to the noise; those with the fewest labels first, they are read quickest."""
-        index, clean, noisy = self.flipped(run, noise, k, most)
+        train, noisy = self.study(run, noise).train, self.study(run, noise).observed
         named = lambda has: [self.classes[j] for j in has.nonzero()[:, 0]]  # noqa: E731
-        return [
-            Example(self.study(run, noise).train.files[i], named(a & b), named(a & ~b), named(b & ~a))
-            for i, a, b in zip(index.tolist(), clean, noisy, strict=True)
-        ]
+        index = self.telling(run, noise, k, most).tolist()
+        rows = [(train.files[i], train.labels[i], noisy[i]) for i in index if train.labels[i, k] and not noisy[i, k]]
+        return [Example(file, named(a & b), named(a & ~b), named(b & ~a)) for file, a, b in rows]
 
-    def flipped(self, run: str, noise: float, k: int, most: int = 6) -> tuple[Tensor, Tensor, Tensor]:
-        """Index (n,) of the images of `examples`, and their clean and noisy labels (n, K) bool."""
+    def telling(self, run: str, noise: float, k: int, most: int = 6) -> Tensor:
+        """Index of up to ``most`` silver images: those that lost label k first, then those with it, then others."""
         study = self.study(run, noise)
-        clean, noisy = study.train.labels, study.observed
-        lost = (clean[:, k] & ~noisy[:, k]).nonzero()[:, 0]
-        index = lost[study.train.counts[lost].argsort(stable=True)[:most]]
-        return index, clean[index], noisy[index]
+        silver = study.split.silver
+        clean, noisy = study.train.labels[silver, k], study.observed[silver, k]
+        rank = torch.where(clean & ~noisy, 0, torch.where(clean, 1, 2)) * len(self.classes)
+        return silver[(rank + study.train.counts[silver] - 1).argsort(stable=True)[:most]]
 
 
 class Matrices:
@@ -152,7 +152,7 @@ class Matrices:
     def estimate(self, run: str, noise: float, name: str) -> np.ndarray:
         return self._estimates[name]
 
-    def images(self, run: str, noise: float, k: int) -> dict[str, int]:
+    def images(self, run: str, noise: float) -> dict[str, np.ndarray]:
         return {}
 
     def examples(self, run: str, noise: float, k: int, most: int = 6) -> None:

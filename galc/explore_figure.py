@@ -72,7 +72,7 @@ def contents(scene: Scene) -> tuple[list[dict], dict]:
     layout = {axis: across for axis in COLUMNS} | {
         "yaxis": {"categoryarray": names},
         "annotations": [{"text": text} for text in titles],
-        "shapes": row_frames(view.index, k) + group_lines(groups),
+        "shapes": shapes(view.index, k, groups),
     }
     return maps + bars, layout
 
@@ -87,13 +87,11 @@ def new(scene: Scene) -> go.FigureWidget:
 def fill(figure: go.FigureWidget, scene: Scene) -> None:
     """Bring the widget up to date, in place; the zoom is undone where other classes are shown than before."""
     traces, layout = contents(scene)
-    shapes, shown = layout.pop("shapes"), figure.data[0].x
+    shown = figure.data[0].x
     with figure.batch_update():
         for trace, values in zip(figure.data[MAPS] + figure.data[BARS], traces, strict=True):
             trace.update(values)
         figure.update_layout(layout)
-        if [(s.xref, s.x0, s.y0) for s in figure.layout.shapes] != [(s["xref"], s["x0"], s["y0"]) for s in shapes]:
-            figure.layout.shapes = shapes
         if shown is None or list(shown) != traces[0]["x"]:
             figure.update_layout({axis: {"autorange": True} for axis in COLUMNS} | {"yaxis_autorange": "reversed"})
     # What a page that is loaded again, or a saved notebook, shows; Plotly sets it when it displays a figure by itself.
@@ -126,23 +124,17 @@ def group_ticks(groups: list[tuple[str, int, int]], names: list[str]) -> dict:
     return {"tickmode": "array", "tickvals": middles, "ticktext": [escaped(name) for name, _, _ in groups]}
 
 
-def row_frames(index: np.ndarray, k: int) -> list[dict]:
-    """A frame around the row of class k in each heatmap; none where the row is not shown."""
-    return [
-        {"type": "rect", "xref": f"{axis} domain", "yref": "y", "x0": 0, "x1": 1, "y0": place - 0.5, "y1": place + 0.5,
-         "line": {"color": colour, "width": 1.6}}
-        for place in np.flatnonzero(index == k).tolist()
-        for axis, colour in (("x", "white"), ("x2", "white"), ("x3", "black"))
-    ]  # fmt: skip
+def shapes(index: np.ndarray, k: int, groups: list[tuple[str, int, int]]) -> list[dict]:
+    """In each heatmap a frame around the row of class k, and thin lines between the groups; hidden where there is none.
 
-
-def group_lines(groups: list[tuple[str, int, int]]) -> list[dict]:
-    """Thin lines between the groups, in each heatmap."""
-    look = {"type": "line", "line": {"color": "#999999", "width": 0.6}}
-    places = [(axis, stop - 0.5) for axis in ("x", "x2", "x3") for _, _, stop in groups[:-1]]
-    level = [{"xref": f"{x} domain", "yref": "y", "x0": 0, "x1": 1, "y0": at, "y1": at} for x, at in places]
-    upright = [{"xref": x, "yref": "y domain", "x0": at, "x1": at, "y0": 0, "y1": 1} for x, at in places]
-    return [look | place for place in level + upright]
+    They are always six, so that a move changes a few numbers. Places are counts of classes from the first, 0.
+    """
+    places, last = np.flatnonzero(index == k), len(index) - 0.5
+    at = int(places[0]) if len(places) else 0
+    row = {"y0": at - 0.5, "y1": at + 0.5, "visible": bool(len(places))}
+    stops = [stop - 0.5 for _, _, stop in groups[:-1]]
+    lines = [f"M-0.5,{stop}L{last},{stop}M{stop},-0.5L{stop},{last}" for stop in stops]
+    return 3 * [row] + 3 * [{"path": "".join(lines) or "M0,0L0,0", "visible": bool(lines)}]
 
 
 # --- what stays ----------------------------------------------------------------------------------------------------
@@ -178,6 +170,9 @@ def frame() -> dict:
     """The layout: where everything is."""
     title = {"xref": "paper", "yref": "paper", "showarrow": False, "xanchor": "left", "yanchor": "bottom", "text": ""}
     places = [(left, 1.005) for left, _ in COLUMNS.values()] + [(0, 0.295), (0, 0.25), (0.16, 0.25)]
+    frames = (("x", "white"), ("x2", "white"), ("x3", "black"))
+    row = {"type": "rect", "yref": "y", "x0": 0, "x1": 1}
+    lines = {"type": "path", "yref": "y", "line": {"color": "#999999", "width": 0.6}}
     category = {"type": "category", "categoryorder": "array", "ticks": "", "showgrid": False, "tickfont": {"size": 10}}
     across = {"anchor": "y", "tickangle": -90, "title": {"text": "noisy label", "standoff": 8}}
     axes = {axis: category | across | {"domain": domain} for axis, domain in COLUMNS.items()}
@@ -199,6 +194,8 @@ def frame() -> dict:
         "plot_bgcolor": "#eeeeee",
         "hoverlabel": {"font": {"size": 14}},
         "annotations": [title | {"x": x, "y": y} for x, y in places],
+        "shapes": [row | {"xref": f"{axis} domain", "line": {"color": colour, "width": 1.6}} for axis, colour in frames]
+        + [lines | {"xref": axis} for axis, _ in frames],
         "legend": {"orientation": "h", "x": 0.925, "xanchor": "right", "y": 0.29, "yanchor": "bottom"},
         "bargap": 0.3,
     }

@@ -155,8 +155,8 @@ def transition_panels(
     axes[0].figure.set_layout_engine("constrained")
     for ax in axes[1:]:
         ax.set_ylabel("")
-    probability_bar(axes[0], axes[:2])
-    difference_bar(axes[2], axes[2])
+    probability_bar(axes[0], axes[:2], shrink=0.85, labelpad=-22)  # the label between its ticks, not at the next panel
+    difference_bar(axes[2], axes[2], shrink=0.85)
     return axes
 
 
@@ -198,16 +198,18 @@ def centred_norm(differences: Iterable[np.ndarray]) -> SymLogNorm:
     return SymLogNorm(0.01, vmin=-limit, vmax=limit)
 
 
-def probability_bar(drawn: Axes, beside: Sequence[Axes]) -> None:
+def probability_bar(drawn: Axes, beside: Sequence[Axes], shrink: float = 1.0, labelpad: float = 4.0) -> None:
     """The colour bar of probabilities on the log scale of `transition_heatmap`."""
-    bar = drawn.figure.colorbar(drawn.collections[0], ax=beside, pad=0.01, label="probability")
+    bar = drawn.figure.colorbar(drawn.collections[0], ax=beside, pad=0.01, shrink=shrink)
     bar.set_ticks([0.001, 0.01, 0.1, 1], labels=["≤ 0.001", "0.01", "0.1", "1"])
+    bar.set_label("probability", labelpad=labelpad)
 
 
-def difference_bar(drawn: Axes, beside: Axes | Sequence[Axes]) -> None:
+def difference_bar(drawn: Axes, beside: Axes | Sequence[Axes], shrink: float = 1.0) -> None:
     """The colour bar of differences."""
     plain = FuncFormatter(lambda value, _: f"{value:g}")
-    drawn.figure.colorbar(drawn.collections[0], ax=beside, pad=0.01, label="difference", format=plain)
+    bar = drawn.figure.colorbar(drawn.collections[0], ax=beside, pad=0.01, shrink=shrink, format=plain)
+    bar.set_label("difference")
 
 
 @style()

@@ -46,5 +46,5 @@ def transition_row(
     left, right = axes
     left.set(title="kept", ylabel="probability", xlim=(-0.6, 0.6))
     right.set(title=f"{name} turned into" + (f" ({images})" if images else ""))
-    right.legend(ncols=2)
+    right.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
     return axes
