@@ -181,6 +181,12 @@ def test_the_table_of_peaks_has_the_papers_epoch_beside_ours():
     assert table.loc["BCE"].tolist() == [3, "–", "3.0 ± 0.7", "3.0 ± 0.7", "0.0 ± 0.0", 2]
 
 
+def test_who_loses_most_and_who_fewest():
+    peaks = findings.peaks(curves(asl=[20, 40, 30], bce=[20, 30, 28], galc_plus=[20, 30, 31]))
+    text = "From the highest to the last epoch, ASL (10.0) loses most points and GALC-plus (0.0) fewest."
+    assert findings.lost(peaks) == text
+
+
 FACTS = published.facts()["memorization"]
 
 

@@ -4,7 +4,7 @@ Each function takes plain tables or arrays and returns a `Finding`, or the table
 in the arguments, percent in the text; labels are bool (N, K); transition matrices are (K, K), rows the true class.
 """
 
-from galc.findings.ablation import bound_claims, budget_claims, budgets, memorization_claims, peaks, pool
+from galc.findings.ablation import bound_claims, budget_claims, budgets, lost, memorization_claims, peaks, pool
 from galc.findings.beyond import against, lead, nearest
 from galc.findings.labels import calibration, estimators, fallbacks, no_transition, noise
 from galc.findings.methods import (
@@ -38,6 +38,7 @@ __all__ = [
     "hardest",
     "is_above",
     "lead",
+    "lost",
     "margins",
     "memorization",
     "memorization_claims",

@@ -65,6 +65,13 @@ def peaks(history: pd.DataFrame, metric: str = "mAP", within: float = 1.0) -> pd
     return pd.DataFrame(rows.values(), index=list(rows))
 
 
+def lost(peaks: pd.DataFrame) -> Finding:
+    """Which methods lose most and least after their `peaks`."""
+    order = peaks["lost"].sort_values(ascending=False)
+    ends = [f"{method_style(str(name)).title} ({order[name]:.1f})" for name in (order.index[0], order.index[-1])]
+    return Finding(f"From the highest to the last epoch, {ends[0]} loses most points and {ends[1]} fewest.")
+
+
 def memorization_claims(peaks: pd.DataFrame, published: Mapping, within: float = 1.0) -> Finding:
     """The paper's account of Fig. 6a, put to the test with `peaks`; ``published``: its entry ``memorization``."""
     if not {OURS, BASELINE} <= set(peaks.index):
