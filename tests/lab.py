@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import nbformat
@@ -104,28 +104,28 @@ class Notebook:
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
         self.page.goto(f"{lab.url}lab/tree/{name}?reset&token={lab.token}", wait_until="domcontentloaded")
-        self.page.get_by_text(IDLE).wait_for()
+        self.rest()
 
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.errors.append(f"{message.text} ({message.location['url']})")
 
-    def run_all(self) -> None:
+    def menu(self, *names: str) -> None:
+        """Click through a menu."""
+        for name in names:
+            self.page.get_by_role("menuitem", name=name).first.click()
+
+    def run_all(self, seconds: float = 600.0) -> None:
         """Run > Run All Cells, as a user clicks it, and wait for the last cell."""
-        self.page.get_by_role("menuitem", name="Run", exact=True).click()
-        self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        self._running.first.wait_for()
-        self.idle()
+        self.menu("Run", "Run All Cells")
+        running = self.page.locator(".jp-InputPrompt", has_text="*")  # or waiting to
+        running.first.wait_for()
+        expect(running).to_have_count(0, timeout=seconds * SECOND)
+        self.rest()
 
-    def idle(self) -> None:
-        """Wait until no cell is queued or running and the kernel has nothing to do."""
-        expect(self._running).to_have_count(0, timeout=self.seconds * SECOND)
+    def rest(self) -> None:
+        """Wait until the kernel has nothing to do."""
         self.page.get_by_text(IDLE).wait_for()
-
-    @property
-    def _running(self) -> Locator:
-        """The [*] beside the cells that are queued or running."""
-        return self.page.locator(".jp-InputPrompt", has_text="*")
 
     def cell(self, number: int) -> Locator:
         """The cell at this place (from 0; text cells count), scrolled into view."""
@@ -136,8 +136,24 @@ class Notebook:
     def saved(self) -> nbformat.NotebookNode:
         """What is on the disk after File > Save."""
         with self.page.expect_response(lambda answer: answer.request.method == "PUT" and self.name in answer.url):
-            self.page.keyboard.press("Control+s")
+            self.menu("File", "Save Notebook")
         return nbformat.read(self.lab.folder / self.name, as_version=4)
+
+    def tab_to(self, selector: str) -> None:
+        """Press Tab until something inside ``selector`` has the focus."""
+        inside = "selector => !!document.activeElement.closest(selector)"
+        for _ in range(60):
+            if self.page.evaluate(inside, selector):
+                return
+            self.page.keyboard.press("Tab")
+        raise AssertionError(f"Tab never comes to {selector}")
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition that the browser cannot wait for by itself. Raises AssertionError if it never holds."""
+        deadline = time.monotonic() + self.seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {self.seconds:g} s"
+            self.page.wait_for_timeout(50)
 
     def close(self) -> None:
         self.page.context.close()
