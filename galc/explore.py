@@ -34,7 +34,7 @@ from galc.findings import Finding
 from galc.params import Params
 from galc.progress import track
 
-STRONGEST = [("all", None), ("100", 100), ("50", 50), ("20", 20), ("10", 10)]
+STRONGEST = [("all", 0), ("100", 100), ("50", 50), ("20", 20), ("10", 10)]
 CSS = """<style>
 .galc-status { min-height: 1.7em }
 .galc-error { color: #a33c00; font-weight: bold }
@@ -117,7 +117,7 @@ class Explorer:
         """What the figure shows, from the values of the controls."""
         source, (true, estimate) = self.source, self.matrices
         order = confusion.ordered(self.order.value, estimate, source.sizes, source.groups)
-        view = confusion.view(true, estimate, order, self.strongest.value)
+        view = confusion.view(true, estimate, order, self.strongest.value or None)
         k, title = self.label.value, self.estimator.value
         return Scene(view, true, estimate, source.classes, source.groups, k, title, self.images)
 
@@ -200,10 +200,10 @@ class Explorer:
         if not self.source.is_ready(*self.place, name):
             self._say(f"computing {name} at {percent(self.noise.value)} noise …")
         scene = self.scene
-        explore_figure.fill(self.figure, scene)
         self.summary.value = html.escape(self.finding)
         if (examples := self.source.examples(*self.place, scene.k)) is not None:
             self.examples.value = gallery(examples, scene.classes[scene.k])
+        explore_figure.fill(self.figure, scene)
         self._say("")
 
     def _say(self, text: str, error: bool = False) -> None:
@@ -246,13 +246,13 @@ class Explorer:
         matrix = {"run": self.run, "noise": self.noise, "estimator": self.estimator, "scale": self.scale}
         look = {"order": self.order, "strongest": self.strongest, "class": self.label}
         texts = {"status": self.status, "summary": self.summary, "examples": self.examples}
-        figure = ipywidgets.Box([self.figure], layout={"display": "block", "min_width": "900px"})
+        figure = ipywidgets.Box([self.figure], layout={"display": "block", "overflow": "auto"})
         parts = matrix | look | self.buttons | texts | {"figure": figure}
         for name, part in parts.items():
             part.add_class(f"galc-{name}")
         for name, part in parts.items():
             if isinstance(part, ipywidgets.Button):
-                part.tooltip = f"write what is shown to outputs/exports as {name.upper()}"
+                part.layout.width, part.tooltip = "auto", f"write what is shown to outputs/exports as {name.upper()}"
         for part, options in ((self.run, list(self.source.runs)), (self.noise, self.source.levels)):
             part.layout.display = "none" if options in ([""], [0.0]) else None
         rows = [list(matrix.values()), [*look.values(), ipywidgets.Label("export"), *self.buttons.values()]]

@@ -29,7 +29,7 @@ def gallery(examples: Sequence[Example], name: str) -> str:
 def figure(example: Example) -> str:
     """One picture, its labels below it: those that stayed, were lost, were gained."""
     kept, lost, gained = ([html.escape(name) for name in names] for names in example[1:])
-    lines = [f"<del>− {name}</del>" for name in lost] + [f"<ins>+ {name}</ins>" for name in gained] + kept
+    lines = [f"− <del>{name}</del>" for name in lost] + [f"+ <ins>{name}</ins>" for name in gained] + kept
     before, after = ", ".join(kept + lost), ", ".join(kept + gained)
     return (
         f"<figure><img src='data:image/jpeg;base64,{thumbnail(example.file)}' "

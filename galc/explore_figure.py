@@ -19,7 +19,7 @@ from galc import confusion
 from galc.plots.matrices import FLOOR
 from galc.plots.style import BLUE
 
-COLUMNS = {"xaxis": (0.0, 0.27), "xaxis2": (0.285, 0.555), "xaxis3": (0.655, 0.925)}  # where the heatmaps are
+COLUMNS = {"xaxis": (0.0, 0.265), "xaxis2": (0.28, 0.545), "xaxis3": (0.64, 0.905)}  # where the heatmaps are
 MAPS, BARS = slice(0, 3), slice(5, 9)  # traces: heatmaps, and bars; those between carry the colour bars
 LINEAR = 0.01  # colours of differences are linear up to here, logarithmic beyond
 NAMED = 30  # so many classes have room for every name
@@ -80,6 +80,7 @@ def contents(scene: Scene) -> tuple[list[dict], dict]:
 def new(scene: Scene) -> go.FigureWidget:
     """A widget that shows a scene."""
     figure = go.FigureWidget(skeleton())
+    figure._config = {"doubleClick": "autosize", "displaylogo": False}  # Plotly's widget has no argument for it
     fill(figure, scene)
     return figure
 
@@ -87,13 +88,17 @@ def new(scene: Scene) -> go.FigureWidget:
 def fill(figure: go.FigureWidget, scene: Scene) -> None:
     """Bring the widget up to date, in place; the zoom is undone where other classes are shown than before."""
     traces, layout = contents(scene)
-    shown = figure.data[0].x
+    renamed = list(figure.data[0].x or ()) != traces[0]["x"]
     with figure.batch_update():
         for trace, values in zip(figure.data[MAPS] + figure.data[BARS], traces, strict=True):
             trace.update(values)
         figure.update_layout(layout)
-        if shown is None or list(shown) != traces[0]["x"]:
-            figure.update_layout({axis: {"autorange": True} for axis in COLUMNS} | {"yaxis_autorange": "reversed"})
+        if renamed:  # axes that match each other would keep their old categories
+            whole, last = {"autorange": False, "matches": None}, len(traces[0]["x"]) - 0.5
+            figure.update_layout({axis: whole | {"range": (-0.5, last)} for axis in COLUMNS})
+            figure.update_layout(yaxis=whole | {"range": (last, -0.5)})
+    if renamed:
+        figure.update_layout({"xaxis2_matches": "x", "xaxis3_matches": "x"})
     # What a page that is loaded again, or a saved notebook, shows; Plotly sets it when it displays a figure by itself.
     figure._widget_layout, figure._widget_data = deepcopy(figure._layout_obj._props), deepcopy(figure._data)
 
@@ -154,8 +159,8 @@ def skeleton() -> dict:
         )
     ]
     scales = [
-        colour_bar("viridis", -3, 0, ("≤ 0.001", "0.01", "0.1", "1"), "probability", 0.56),
-        colour_bar("RdBu_r", -3, 3, ("−1", "−0.1", "−0.01", "0", "+0.01", "+0.1", "+1"), "difference", 0.93),
+        colour_bar("viridis", -3, 0, ("≤ 0.001", "0.01", "0.1", "1"), "entry of C", 0.55),
+        colour_bar("RdBu_r", -3, 3, ("−1", "−0.1", "−0.01", "0", "+0.01", "+0.1", "+1"), "difference", 0.91),
     ]
     bars = [
         {"type": "bar", "xaxis": axis, "yaxis": axis.replace("x", "y"), "name": name, "marker": look,
@@ -169,42 +174,43 @@ def skeleton() -> dict:
 def frame() -> dict:
     """The layout: where everything is."""
     title = {"xref": "paper", "yref": "paper", "showarrow": False, "xanchor": "left", "yanchor": "bottom", "text": ""}
-    places = [(left, 1.005) for left, _ in COLUMNS.values()] + [(0, 0.295), (0, 0.25), (0.16, 0.25)]
+    places = [(left, 1.005) for left, _ in COLUMNS.values()] + [(0, 0.285), (0, 0.24), (0.16, 0.24)]
     frames = (("x", "white"), ("x2", "white"), ("x3", "black"))
     row = {"type": "rect", "yref": "y", "x0": 0, "x1": 1}
     lines = {"type": "path", "yref": "y", "line": {"color": "#999999", "width": 0.6}}
     category = {"type": "category", "categoryorder": "array", "ticks": "", "showgrid": False, "tickfont": {"size": 10}}
     across = {"anchor": "y", "tickangle": -90, "title": {"text": "noisy label", "standoff": 8}}
     axes = {axis: category | across | {"domain": domain} for axis, domain in COLUMNS.items()}
-    axes |= {axis: axes[axis] | {"matches": "x"} for axis in ("xaxis2", "xaxis3")}
-    named, valued = category | {"tickfont": {"size": 11}}, {"domain": (0, 0.245), "rangemode": "tozero"}
+    named, valued = category | {"tickfont": {"size": 11}}, {"domain": (0, 0.235), "rangemode": "tozero"}
     axes |= {
-        "yaxis": category | {"domain": (0.45, 1), "autorange": "reversed", "title": {"text": "true label"}},
+        "yaxis": category | {"domain": (0.48, 1), "title": {"text": "true label"}},
         "xaxis4": named | {"domain": (0, 0.1), "anchor": "y4", "showticklabels": False},
-        "xaxis5": named | {"domain": (0.16, 0.925), "anchor": "y5"},
-        "yaxis4": valued | {"anchor": "x4", "title": {"text": "probability"}},
+        "xaxis5": named | {"domain": (0.16, 0.905), "anchor": "y5"},
+        "yaxis4": valued | {"anchor": "x4", "title": {"text": "entry of C"}},
         "yaxis5": valued | {"anchor": "x5"},
         "xaxis6": {"visible": False, "domain": (0.99, 1)},  # of the traces that carry the colour bars
         "yaxis6": {"visible": False, "domain": (0.99, 1)},
     }
     return axes | {
-        "height": 800,
-        "margin": {"l": 100, "r": 10, "t": 30, "b": 60},
+        "width": 1060,  # by itself Plotly takes 700 where it cannot measure its place yet, as in JupyterLab
+        "height": 820,
+        "margin": {"l": 100, "r": 10, "t": 30, "b": 40},
         "font": {"family": FONT, "size": 12, "color": "#222222"},
         "plot_bgcolor": "#eeeeee",
         "hoverlabel": {"font": {"size": 14}},
         "annotations": [title | {"x": x, "y": y} for x, y in places],
-        "shapes": [row | {"xref": f"{axis} domain", "line": {"color": colour, "width": 1.6}} for axis, colour in frames]
+        "shapes": [row | {"xref": f"{axis} domain", "line": {"color": colour, "width": 1.3}} for axis, colour in frames]
         + [lines | {"xref": axis} for axis, _ in frames],
-        "legend": {"orientation": "h", "x": 0.925, "xanchor": "right", "y": 0.29, "yanchor": "bottom"},
+        "legend": {"orientation": "h", "x": 0.905, "xanchor": "right", "y": 0.28, "yanchor": "bottom"},
         "bargap": 0.3,
+        "modebar": {"orientation": "v", "remove": ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d"]},
     }
 
 
 def colour_bar(colours: str, low: int, high: int, labels: Sequence[str], title: str, x: float) -> dict:
     """A trace without points: the colour bar of heatmaps whose logarithmic colours Plotly cannot label by itself."""
     stops = [(p, to_hex(colormaps[colours](p))) for p in np.linspace(0, 1, 33).tolist()]
-    bar = {"title": {"text": title, "side": "right"}, "x": x, "xanchor": "left", "y": 1, "yanchor": "top", "len": 0.55,
+    bar = {"title": {"text": title, "side": "right"}, "x": x, "xanchor": "left", "y": 1, "yanchor": "top", "len": 0.52,
            "thickness": 12, "tickvals": list(range(low, high + 1)), "ticktext": list(labels)}  # fmt: skip
     marker = {"color": [low], "colorscale": stops, "cmin": low, "cmax": high, "showscale": True, "colorbar": bar}
     return {"type": "scatter", "mode": "markers", "x": [None], "y": [None], "xaxis": "x6", "yaxis": "y6",
