@@ -1,23 +1,14 @@
 """Many runs: a grid of parameters, computed side by side on the cores of this machine, as one table."""
 
 import itertools
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 
-import joblib
 import pandas as pd
-import torch
 
-from galc import estimator, store, study
+from galc import cluster, estimator, store, study
 from galc.params import PARTIAL, ParameterError, Params, checked, from_environment, load_study, overridden
 from galc.progress import track
 from galc.record import RunRecord
-
-
-class WorkerError(RuntimeError):
-    """A process that computed a run was killed."""
 
 
 def expand(base: dict, grid: dict[str, list]) -> list[Params]:
@@ -58,36 +49,44 @@ def is_finished(point: Params) -> bool:
         return False
 
 
+def prepare(point: Params) -> None:
+    """Load the data of a run, split it, and make what its model takes, through the caches.
+
+    Raises ValueError or OSError, naming the file, class or parameter, where that is impossible.
+    """
+    _ = study.Study(point).run_key
+
+
 def run_all(points: Sequence[Params], workers: int | None = None, what: str = "runs") -> list[RunRecord]:
     """The records of all points, in their order; each one computed by its first caller and read by all others.
 
-    ``workers`` processes (default: one a core) use one core each; with nothing to compute none is started. A run that
-    fails stops the rest; what has finished stays in the cache, and the next call goes on from there. Raises whatever
-    the run raised, WorkerError where its process was killed, ParameterError for ``workers`` below 1.
+    ``workers`` processes (default: $GALC_WORKERS, or one a GPU, or one a core) use one core each; a single one, or a
+    single run, is this process itself. A run that fails stops the rest; what has finished stays in the cache, and the
+    next call goes on from there. Raises whatever the run raised, WorkerError where its process was killed again and
+    again, ParameterError for ``workers`` below 1.
     """
-    if workers is not None and workers < 1:
-        raise ParameterError(f"workers must be at least 1, got {workers}")
+    count = cluster.worker_count(workers, cluster.gpus())
     todo: dict[str, Params] = {}  # a run that serves several noise levels is computed once
     for its in map(study.Study, points):
         if not its.is_cached:
             todo.setdefault(store.digest(its.run_key), its.params)
-    if todo:
-        workers = min(workers or joblib.cpu_count(), len(todo))
-        context = multiprocessing.get_context("spawn")  # torch and forked threads do not mix
-        with ProcessPoolExecutor(workers, context, _one_core) as pool:
-            futures = [pool.submit(_compute, point) for point in todo.values()]
-            try:
-                for future in track(as_completed(futures), len(todo), what, "runs"):
-                    future.result()
-            except BrokenProcessPool:
-                raise WorkerError(
-                    "a worker process was killed (out of memory?); what has finished is kept: run this again, "
-                    "perhaps with fewer workers"
-                ) from None
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+    _compute_all(list(todo.values()), min(count, len(todo)), what)
     return [study.run(point) for point in points]
+
+
+def _compute_all(points: list[Params], workers: int, what: str) -> None:
+    if workers <= 1:
+        for point in track(points, len(points), what, "runs"):
+            _compute(point)
+        return
+    with cluster.Workers(workers) as side_by_side:
+        for outcome in side_by_side.outcomes(_compute, points, what, "runs"):
+            if outcome.error is not None:
+                raise outcome.error
+
+
+def _compute(point: Params) -> None:
+    study.run(point)
 
 
 def frame(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -135,11 +134,3 @@ def _settings(params: Sequence[dict]) -> list[dict]:
         return value if name not in unset else unset[name] if value is None else str(value)
 
     return [{name: shown(name, p[name]) for name in names} for p in params]
-
-
-def _one_core() -> None:
-    torch.set_num_threads(1)
-
-
-def _compute(point: Params) -> None:
-    study.run(point)

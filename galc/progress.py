@@ -11,7 +11,7 @@ import tqdm
 from IPython import get_ipython
 from IPython.display import display
 
-LINE = "{desc}: {n_fmt}/{total_fmt} {unit}, {rate_fmt}, {elapsed} gone, {remaining} left"
+LINE = "{desc}: {n_fmt}/{total_fmt} {unit}{postfix}, {rate_fmt}, {elapsed} gone, {remaining} left"
 
 
 class bar(tqdm.tqdm):  # lower case as in tqdm, whose arguments and methods it has
@@ -20,7 +20,7 @@ class bar(tqdm.tqdm):  # lower case as in tqdm, whose arguments and methods it h
     def __init__(self, *args, **options):
         self.notebook = getattr(get_ipython(), "kernel", None) is not None
         self.plain = self.notebook or not sys.stderr.isatty()
-        self.handle = None
+        self.handle, self.said = None, 0
         if self.plain:
             options |= {"bar_format": LINE, "mininterval": 1 if self.notebook else 15, "miniters": 1}
             options |= {"file": io.StringIO()}  # for what tqdm writes beside `display`
@@ -30,8 +30,9 @@ class bar(tqdm.tqdm):  # lower case as in tqdm, whose arguments and methods it h
         """Show the present state where this bar lives."""
         if not self.plain:
             return super().display(msg, pos)
-        if not self.n:  # nothing to tell yet
+        if self.n == self.said:  # nothing new to tell
             return True
+        self.said = self.n
         text = msg or str(self)
         if not self.notebook:
             print(text, file=sys.stderr, flush=True)

@@ -3,28 +3,16 @@
 import json
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
 
 from galc import estimator, grid, stages, store, study
-from galc.grid import WorkerError, estimator_errors, expand, frame, from_file, histories, run_all
+from galc.cluster import Outcome, WorkerError, Workers
+from galc.grid import estimator_errors, expand, frame, from_file, histories, run_all
 from galc.params import ParameterError, Params
 
 GRID = {"noise": [0.2, 0.4], "method": ["asl", "clean-only", "galc-slr-literal"]}
-
-
-class InThreads(ThreadPoolExecutor):
-    """One worker in this process: quick, and a test can look into it."""
-
-    def __init__(self, workers, context, initializer):
-        super().__init__(1)
-
-
-@pytest.fixture
-def in_threads(monkeypatch):
-    monkeypatch.setattr(grid, "ProcessPoolExecutor", InThreads)
 
 
 @pytest.fixture
@@ -124,26 +112,30 @@ def test_two_worker_processes_give_the_same_numbers_as_this_one(tiny, undisturbe
     assert "training: 5/5 runs" in capsys.readouterr().err  # clean-only once for both noise levels
 
 
-def die_at_the_third_run(point) -> None:
-    """Computes runs; gone without a word at the first galc-slr-literal."""
-    if point.method == "galc-slr-literal":
+def die_once(point) -> None:
+    """Computes runs; killed at the first galc-slr-literal, but not again."""
+    marker = store.outputs() / "killed"
+    if point.method == "galc-slr-literal" and not marker.exists():
+        marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     study.run(point)
 
 
-def test_a_killed_worker_is_said_and_the_next_call_goes_on(tiny, undisturbed, trained, monkeypatch):
-    points = expand(tiny, GRID)
-    with monkeypatch.context() as patch:
-        patch.setattr(grid, "_compute", die_at_the_third_run)
-        with pytest.raises(WorkerError, match=r"a worker process was killed .* what has finished is kept"):
-            run_all(points, workers=1)
-    assert [study.Study(point).is_cached for point in points[:3]] == [True, True, False]
-    monkeypatch.setattr(grid, "ProcessPoolExecutor", InThreads)
-    pd.testing.assert_frame_equal(table(run_all(points)), undisturbed)
-    assert len(trained) == 2 + 1 + 2  # f and g of the literal method twice, asl at 0.4
+def test_what_a_killed_worker_had_in_hand_is_computed_by_another(tiny, undisturbed, monkeypatch):
+    monkeypatch.setattr(grid, "_compute", die_once)
+    records = run_all(expand(tiny, GRID), workers=2)
+    assert (store.outputs() / "killed").exists()
+    pd.testing.assert_frame_equal(table(records), undisturbed)
 
 
-def test_an_interrupted_grid_goes_on_from_where_it_was(tiny, undisturbed, trained, in_threads, monkeypatch):
+def test_what_a_run_in_a_worker_raised_is_raised_here(tiny, monkeypatch):
+    killed = WorkerError("its worker process was killed 3 times (out of memory?)")
+    monkeypatch.setattr(Workers, "outcomes", lambda *_: iter([Outcome(1), Outcome(2, error=killed), Outcome(3)]))
+    with pytest.raises(WorkerError, match="killed 3 times"):
+        run_all(expand(tiny, {"seed": [0, 1, 2]}), workers=2)
+
+
+def test_an_interrupted_grid_goes_on_from_where_it_was(tiny, undisturbed, trained, monkeypatch):
     points, started = expand(tiny, GRID), []
 
     def interrupted(point):
@@ -155,29 +147,31 @@ def test_an_interrupted_grid_goes_on_from_where_it_was(tiny, undisturbed, traine
     with monkeypatch.context() as patch:
         patch.setattr(grid, "_compute", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run_all(points)
+            run_all(points, workers=1)
     done = len(trained)
     assert done >= 2
-    pd.testing.assert_frame_equal(table(run_all(points)), undisturbed)
+    pd.testing.assert_frame_equal(table(run_all(points, workers=1)), undisturbed)
     assert len(trained) == 1 + 1 + 2 + 1 + 2  # nothing twice: asl, clean-only, f and g, asl, f and g
     run_all(points)
     assert len(trained) == 7
 
 
-def test_a_run_that_fails_stops_the_rest_and_says_why(tiny, trained, in_threads):
+def test_a_run_that_fails_stops_the_rest_and_says_why(tiny, trained):
     points = expand(tiny | {"single_label_limit": 0}, {"method": ["asl", "galc-slr", *["bce"] * 3]})
     with pytest.raises(ValueError, match="no single-label image: raise single_label_limit"):
-        run_all(points)
+        run_all(points, workers=1)
     assert study.Study(points[0]).is_cached
 
 
-def test_with_nothing_to_compute_no_process_is_started(tiny, monkeypatch):
-    points = expand(tiny, {"method": ["gold-only"]})
-    first = study.run(points[0])
-    monkeypatch.setattr(grid, "ProcessPoolExecutor", None)
-    (again,) = run_all(points)
-    assert again.summary == first.summary
+def test_a_single_run_a_single_worker_or_nothing_to_compute_needs_no_process(tiny, trained, monkeypatch):
+    monkeypatch.setattr(grid.cluster, "Workers", None)
+    (first,) = run_all(expand(tiny, {"method": ["gold-only"]}))
+    (again,) = run_all(expand(tiny, {"method": ["gold-only"]}))
+    assert again.summary == first.summary and len(trained) == 1
     assert run_all([]) == []
+    monkeypatch.setenv("GALC_WORKERS", "1")
+    run_all(expand(tiny, {"method": ["bce", "clean-only"]}))
+    assert len(trained) == 3
 
 
 def test_less_than_one_worker_is_refused(tiny):
