@@ -200,9 +200,9 @@ def peak_table(peaks: pd.DataFrame, published: Mapping[str, int]) -> Styler:
             "highest in epoch": peaks["peak_epoch"].to_numpy(),
             "(paper)": [str(published.get(title, "–")) for title in titles],
             "mAP there": column("peak"),
-            "mAP of the last epoch": column("last"),
+            "last mAP": column("last"),
             "points lost": column("lost"),
-            "within 1 point of the last from epoch": peaks["stable_from"].to_numpy(),
+            "settled from epoch": peaks["stable_from"].to_numpy(),
         },
         index=titles,
     )
