@@ -175,10 +175,11 @@ def test_one_seed_has_no_deviation():
     assert (row["peak_std"], row["last_std"], row["lost_std"], row["seeds"]) == (0, 0, 0, 1)
 
 
-def test_the_table_of_peaks_has_the_papers_epoch_beside_ours():
-    table = plots.peak_table(findings.peaks(curves(asl=[20, 40, 30], bce=[1, 2, 3])), {"ASL": 6}).data
-    assert table.loc["ASL"].tolist() == [2, "6", "40.0 ± 0.7", "30.0 ± 0.7", "10.0 ± 0.0", 3]
-    assert table.loc["BCE"].tolist() == [3, "–", "3.0 ± 0.7", "3.0 ± 0.7", "0.0 ± 0.0", 2]
+def test_the_table_of_peaks_has_the_papers_epochs_beside_ours():
+    facts = {"peak_epoch": {"ASL": 6}, "stable_after_epoch": 60}
+    table = plots.peak_table(findings.peaks(curves(asl=[20, 40, 30], bce=[1, 2, 3])), facts).data
+    assert table.loc["ASL"].tolist() == ["2 (paper: 6)", "40.0 ± 0.7", "30.0 ± 0.7", "10.0 ± 0.0", "3 (paper: 60)"]
+    assert table.loc["BCE"].tolist() == ["3", "3.0 ± 0.7", "3.0 ± 0.7", "0.0 ± 0.0", "2"]
 
 
 def test_who_loses_most_and_who_fewest():

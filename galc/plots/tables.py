@@ -185,29 +185,32 @@ def margin_table(margins: pd.DataFrame, by: str = "noise") -> Styler:
     return losses.set_table_styles(LINES)
 
 
-def peak_table(peaks: pd.DataFrame, published: Mapping[str, int]) -> Styler:
+def peak_table(peaks: pd.DataFrame, published: Mapping) -> Styler:
     """Where each curve has its peak and what is lost from there to the last epoch (`galc.findings.peaks`).
 
-    ``published``: the epochs of the paper's peaks, by method, as a column beside ours.
+    ``published``: the entry "memorization" of ``galc.published.facts()``; its epochs stand beside ours.
     """
     titles = [method_style(name).title for name in peaks.index]
+    theirs = published["peak_epoch"]
 
-    def column(name: str) -> list[str]:
+    def mean(name: str) -> list[str]:
         return [deviating(*row) for row in peaks[[name, f"{name}_std", "seeds"]].to_numpy()]
+
+    def epoch(name: str, paper: Mapping[str, int]) -> list[str]:
+        beside = [f" (paper: {paper[title]})" if title in paper else "" for title in titles]
+        return [f"{number}{text}" for number, text in zip(peaks[name], beside, strict=True)]
 
     table = pd.DataFrame(
         {
-            "highest in epoch": peaks["peak_epoch"].to_numpy(),
-            "(paper)": [str(published.get(title, "–")) for title in titles],
-            "mAP there": column("peak"),
-            "last mAP": column("last"),
-            "points lost": column("lost"),
-            "settled from epoch": peaks["stable_from"].to_numpy(),
+            "highest in epoch": epoch("peak_epoch", theirs),
+            "mAP there": mean("peak"),
+            "last mAP": mean("last"),
+            "points lost": mean("lost"),
+            "settled from epoch": epoch("stable_from", dict.fromkeys(theirs, published["stable_after_epoch"])),
         },
         index=titles,
     )
-    grey = table.style.set_properties(subset=["(paper)"], **dict([GREYS.split(";")[0].split(": ")]))
-    return grey.set_table_styles(LINES)
+    return table.style.set_table_styles(LINES)
 
 
 def budget_table(budgets: pd.DataFrame, published: Mapping[str, int]) -> Styler:
