@@ -193,7 +193,7 @@ class Stages:
         def compute():
             self._say("cross-fitting a model of the clean labels on gold and single-label images")
             data = self.training_set(self.clean, self.train.labels)
-            logits = calibrate_logits(self.crossfit(data, objectives.plain("asl")))
+            logits = calibrate_logits(self.crossfit(data, objectives.plain("asl"), epochs=self.params.fold_epochs))
             return {"probabilities": self._calibrated(logits).numpy()}, {}
 
         return torch.from_numpy(store.cached("clean", key, compute).arrays["probabilities"])
