@@ -15,6 +15,7 @@ FOLDER = pytest.StashKey[str]()
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         os.environ.setdefault("GALC_PARAMS", "params/smoke.yaml")
+        os.environ.setdefault("GALC_WORKERS", "1")  # to start workers takes longer than these runs
         if "GALC_OUTPUTS" not in os.environ:
             os.environ["GALC_OUTPUTS"] = config.stash[FOLDER] = tempfile.mkdtemp(prefix="galc-")
 
