@@ -136,12 +136,15 @@ class Explorer:
         return frame.sort_values("row L1 error", ascending=False, kind="stable")
 
     def by_level(self, estimator: str, scale: str = "raw", most: int = 4) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """{"40 %": (true, estimate)} of the chosen run, at up to ``most`` noise levels, lowest and highest included."""
+        """{"40 % flipped": (true, estimate)} of the chosen run, at up to ``most`` levels from lowest to highest.
+
+        ``scale`` is one of `galc.confusion.SCALES`. For `galc.plots.transition_levels`.
+        """
         places = np.linspace(0, len(self.source.levels) - 1, most).round().astype(int)
         levels, run = [self.source.levels[n] for n in np.unique(places)], self.run.value
         estimates = [confusion.scaled(self.source.estimate(run, level, estimator), scale) for level in levels]
         return {
-            percent(level): (self.source.true(run, level), estimate)
+            f"{percent(level)} flipped": (self.source.true(run, level), estimate)
             for level, estimate in zip(levels, estimates, strict=True)
         }
 

@@ -112,13 +112,14 @@ def escaped(text: str) -> str:
 
 
 def group_runs(groups: Sequence[str] | None, index: np.ndarray) -> list[tuple[str, int, int]]:
-    """(group, start, stop) of each run of equal groups; none where each class has room for its name, or too many."""
+    """(group, start, stop) of each group; none where they are mixed, too many, or each class has room for its name."""
     if groups is None or len(index) <= NAMED:
         return []
     runs = [(name, len(list(run))) for name, run in groupby(groups[k] for k in index)]
+    if len(runs) > min(NAMED, len({name for name, _ in runs})):
+        return []
     stops = np.cumsum([length for _, length in runs]).tolist()
-    found = [(name, stop - length, stop) for (name, length), stop in zip(runs, stops, strict=True)]
-    return found if len(found) <= NAMED else []
+    return [(name, stop - length, stop) for (name, length), stop in zip(runs, stops, strict=True)]
 
 
 def group_ticks(groups: list[tuple[str, int, int]], names: list[str]) -> dict:

@@ -166,7 +166,7 @@ def transition_levels(
     classes: Sequence[str],
     groups: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """One estimator at several noise levels, {"40 %": (true, estimate)}: the estimates above, their errors below.
+    """One estimator at several noise levels, {"40 % flipped": (true, estimate)}: estimates above, their errors below.
 
     Scales and titles as in `transition_comparison`; each estimate is held against the truth of its own level. Returns
     the (2, n) axes.

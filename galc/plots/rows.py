@@ -44,7 +44,7 @@ def transition_row(
         ax.set_xticks(places, [classes[j] for j in shown], rotation=0 if len(shown) == 1 else 30,
                       ha="center" if len(shown) == 1 else "right", rotation_mode="anchor")  # fmt: skip
     left, right = axes
-    left.set(title="kept", ylabel="probability", xlim=(-0.6, 0.6))
+    left.set(title="kept", ylabel="entry of C", xlim=(-0.6, 0.6))
     right.set(title=f"{name} turned into" + (f" ({images})" if images else ""))
     right.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
     return axes
