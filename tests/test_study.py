@@ -385,6 +385,14 @@ def test_without_single_label_images_only_the_estimator_that_needs_them_refuses(
         study.run(checked(none | {"method": "galc-slr"}))
 
 
+def test_cross_fitted_models_train_for_fold_epochs_however_long_the_others_train(tiny):
+    short, long = (Study(checked(tiny | {"epochs": epochs})) for epochs in (2, 6))
+    other = Study(checked(tiny | {"fold_epochs": 6}))
+    assert torch.equal(short.clean_posterior, long.clean_posterior)
+    assert torch.equal(short.noisy_posterior, long.noisy_posterior)
+    assert not torch.equal(short.clean_posterior, other.clean_posterior)
+
+
 def test_more_folds_than_clean_images_is_said(tiny):
     with pytest.raises(ValueError, match=r"images cannot be split into 60 folds; use fewer folds"):
         study.run(checked(tiny | {"method": "galc-plus", "folds": 60}))
