@@ -145,6 +145,6 @@ def row_text(true: np.ndarray, estimate: np.ndarray, k: int, classes: Sequence[s
 
 
 def matrix_text(true: np.ndarray, estimate: np.ndarray) -> str:
-    """The mean errors of a whole matrix, as in the titles of figures."""
+    """The mean errors of a whole matrix, as in `galc.estimator.matrix_error`."""
     gap = np.abs(estimate - true)
-    return f"row L1 {gap.sum(1).mean():.3f}, diagonal {gap.diagonal().mean():.3f}"
+    return f"mean row L1 error {gap.sum(1).mean():.3f}, mean diagonal error {gap.diagonal().mean():.3f}"

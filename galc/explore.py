@@ -35,6 +35,7 @@ from galc.params import Params
 from galc.progress import track
 
 STRONGEST = [("all", 0), ("100", 100), ("50", 50), ("20", 20), ("10", 10)]
+MARGIN = "2px 16px 2px 2px"
 CSS = """<style>
 .galc-status { min-height: 1.7em }
 .galc-error { color: #a33c00; font-weight: bold }
@@ -203,7 +204,8 @@ class Explorer:
         if not self.source.is_ready(*self.place, name):
             self._say(f"computing {name} at {percent(self.noise.value)} noise …")
         scene = self.scene
-        self.summary.value = html.escape(self.finding)
+        errors = confusion.matrix_text(scene.true, scene.estimate)
+        self.summary.value = html.escape(f"All rows: {errors}. {self.finding}")
         if (examples := self.source.examples(*self.place, scene.k)) is not None:
             self.examples.value = gallery(examples, scene.classes[scene.k])
         explore_figure.fill(self.figure, scene)
@@ -249,7 +251,7 @@ class Explorer:
         matrix = {"run": self.run, "noise": self.noise, "estimator": self.estimator, "scale": self.scale}
         look = {"order": self.order, "strongest": self.strongest, "class": self.label}
         texts = {"status": self.status, "summary": self.summary, "examples": self.examples}
-        figure = ipywidgets.Box([self.figure], layout={"display": "block", "overflow": "auto"})
+        figure = ipywidgets.Box([self.figure], layout={"display": "block", "min_width": "760px"})
         parts = matrix | look | self.buttons | texts | {"figure": figure}
         for name, part in parts.items():
             part.add_class(f"galc-{name}")
@@ -273,10 +275,10 @@ class Explorer:
 def dropdown(name: str, options: list) -> ipywidgets.Dropdown:
     """A dropdown with its name before it, on its first option."""
     return ipywidgets.Dropdown(options=options, description=name, style={"description_width": "initial"},
-                               layout={"width": "auto", "min_width": "150px"})  # fmt: skip
+                               layout={"width": "auto", "min_width": "150px", "margin": MARGIN})  # fmt: skip
 
 
 def slider(name: str, options: list, value: float) -> ipywidgets.SelectionSlider:
     """A slider with its name before it; it moves one option an arrow key."""
     return ipywidgets.SelectionSlider(options=options, value=value, description=name, continuous_update=False,
-                                      style={"description_width": "initial"})  # fmt: skip
+                                      style={"description_width": "initial"}, layout={"margin": MARGIN})  # fmt: skip

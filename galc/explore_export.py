@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from galc import confusion, plots, store
+from galc import plots, store
 from galc.explore_figure import Scene
 
 KINDS = ("png", "svg", "csv")
@@ -26,7 +26,8 @@ def picture(scene: Scene) -> Figure:
         upper, lower = grid[0].subgridspec(1, 3), grid[1].subgridspec(1, 2, width_ratios=(1, 6))
         maps = [figure.add_subplot(upper[n]) for n in range(3)]
         plots.transition_panels(view.true, view.estimate, names, groups, f"estimated: {scene.title}", maps)
-        maps[2].set_title(f"difference\n{confusion.matrix_text(scene.true, scene.estimate)}")
+        row, diagonal = plots.row_errors(scene.estimate, scene.true)
+        maps[2].set_title(f"difference\nrow L1 {row:.3f}, diagonal {diagonal:.3f}")
         bars = [figure.add_subplot(lower[n]) for n in range(2)]
         name = scene.classes[scene.k]
         plots.transition_row(scene.true, scene.estimate, name, scene.classes, scene.images, axes=bars)

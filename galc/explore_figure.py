@@ -9,9 +9,12 @@ from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
+import plotly
 import plotly.graph_objects as go
+import traitlets
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
@@ -22,6 +25,8 @@ from galc.plots.style import BLUE
 COLUMNS = {"xaxis": (0.0, 0.265), "xaxis2": (0.28, 0.545), "xaxis3": (0.64, 0.905)}  # where the heatmaps are
 MAPS, BARS = slice(0, 3), slice(5, 9)  # traces: heatmaps, and bars; those between carry the colour bars
 LINEAR = 0.01  # colours of differences are linear up to here, logarithmic beyond
+BUNDLE = Path(plotly.__file__).parent / "package_data" / "widgetbundle.js"
+NO_BUTTONS = ["sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d"]  # the first uploads the data
 NAMED = 30  # so many classes have room for every name
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 SERIES = {
@@ -62,7 +67,7 @@ def contents(scene: Scene) -> tuple[list[dict], dict]:
     titles = [
         f"<b>estimated</b>: {escaped(scene.title)}",
         "<b>true</b>",
-        f"<b>estimated − true</b>: {confusion.matrix_text(scene.true, scene.estimate)}",
+        "<b>estimated − true</b>",
         f"<b>row of {own}</b>" + (f": {escaped(scene.images)}" if scene.images else ""),
         f"{own} kept",
         f"{own} turned into",
@@ -77,15 +82,23 @@ def contents(scene: Scene) -> tuple[list[dict], dict]:
     return maps + bars, layout
 
 
-def new(scene: Scene) -> go.FigureWidget:
+class Figure(go.FigureWidget):
+    """Plotly's widget, started and sized by assets/explorer.js, which says why."""
+
+    _esm = Path(__file__).parent / "assets" / "explorer.js"
+    _plotly = traitlets.Unicode(BUNDLE.read_text(encoding="utf-8")).tag(sync=True)
+
+
+def new(scene: Scene) -> Figure:
     """A widget that shows a scene."""
-    figure = go.FigureWidget(skeleton())
-    figure._config = {"doubleClick": "autosize", "displaylogo": False}  # Plotly's widget has no argument for it
+    figure = Figure(skeleton())
+    figure._config = {"responsive": True, "doubleClick": "autosize", "displaylogo": False,
+                      "modeBarButtonsToRemove": NO_BUTTONS}  # fmt: skip
     fill(figure, scene)
     return figure
 
 
-def fill(figure: go.FigureWidget, scene: Scene) -> None:
+def fill(figure: Figure, scene: Scene) -> None:
     """Bring the widget up to date, in place; the zoom is undone where other classes are shown than before."""
     traces, layout = contents(scene)
     renamed = list(figure.data[0].x or ()) != traces[0]["x"]
@@ -189,11 +202,10 @@ def frame() -> dict:
         "xaxis5": named | {"domain": (0.16, 0.905), "anchor": "y5"},
         "yaxis4": valued | {"anchor": "x4", "title": {"text": "entry of C"}},
         "yaxis5": valued | {"anchor": "x5"},
-        "xaxis6": {"visible": False, "domain": (0.99, 1)},  # of the traces that carry the colour bars
-        "yaxis6": {"visible": False, "domain": (0.99, 1)},
+        "xaxis6": {"visible": False, "domain": (0.9995, 1)},  # of the traces that carry the colour bars
+        "yaxis6": {"visible": False, "domain": (0.9995, 1)},
     }
     return axes | {
-        "width": 1060,  # by itself Plotly takes 700 where it cannot measure its place yet, as in JupyterLab
         "height": 820,
         "margin": {"l": 100, "r": 10, "t": 30, "b": 40},
         "font": {"family": FONT, "size": 12, "color": "#222222"},
@@ -204,7 +216,7 @@ def frame() -> dict:
         + [lines | {"xref": axis} for axis, _ in frames],
         "legend": {"orientation": "h", "x": 0.905, "xanchor": "right", "y": 0.28, "yanchor": "bottom"},
         "bargap": 0.3,
-        "modebar": {"orientation": "v", "remove": ["select2d", "lasso2d", "zoomIn2d", "zoomOut2d"]},
+        "modebar": {"orientation": "v"},
     }
 
 

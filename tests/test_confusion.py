@@ -157,5 +157,5 @@ def test_an_overestimated_diagonal_is_no_wrong_label():
 
 def test_the_errors_of_a_matrix_are_the_estimators_own():
     error = estimator.matrix_error(torch.from_numpy(ESTIMATE), torch.from_numpy(TRUE))
-    wanted = f"row L1 {error['row_l1']:.3f}, diagonal {error['diagonal']:.3f}"
+    wanted = f"mean row L1 error {error['row_l1']:.3f}, mean diagonal error {error['diagonal']:.3f}"
     assert confusion.matrix_text(TRUE, ESTIMATE) == wanted
