@@ -47,16 +47,16 @@ def notebook(browser, outputs, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with Lab(tmp_path_factory.mktemp("lab"), [NOTEBOOK], environment) as lab:
         notebook = Notebook(browser, lab, NOTEBOOK.name)
         notebook.run_all()
+        notebook.page.locator(f".galc-figure .{ESTIMATED} image").wait_for()
         yield notebook
         notebook.close()
 
 
 @pytest.fixture
 def explorer(notebook) -> Iterator[Notebook]:
-    """The notebook with its explorer drawn; a test that left an error in the browser's console fails."""
-    notebook.page.locator(f".galc-figure .{ESTIMATED} image").wait_for()
+    """The notebook with its explorer; a test that left an error, in its status line or the console, fails."""
     yield notebook
-    assert notebook.errors == []
+    assert notebook.errors == [] and notebook.page.locator(".galc-error").all_inner_texts() == []
 
 
 def panel(explorer, subplot: str):
@@ -85,6 +85,13 @@ def test_every_cell_runs_and_every_picture_appears(explorer):
     assert [cell.id for cell in cells if not cell.execution_count] == []
     pictures = explorer.page.locator(".jp-RenderedImage img").all()
     assert pictures and all(picture.evaluate("image => image.naturalWidth > 500") for picture in pictures)
+
+
+def test_an_error_in_the_console_would_be_heard(explorer):
+    explorer.page.evaluate("() => { console.error('spoken'); setTimeout(() => { throw Error('thrown') }) }")
+    explorer.until(lambda: len(explorer.errors) == 2)
+    assert "spoken" in explorer.errors[0] and "thrown" in explorer.errors[1]
+    explorer.errors.clear()
 
 
 def test_the_figure_is_as_wide_as_the_notebook(explorer):
