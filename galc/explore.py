@@ -37,7 +37,8 @@ from galc.progress import track
 STRONGEST = [("all", 0), ("100", 100), ("50", 50), ("20", 20), ("10", 10)]
 MARGIN = "2px 16px 2px 2px"
 CSS = """<style>
-.galc-status { min-height: 1.7em }
+.galc-status { min-height: 30px }
+.galc-summary .widget-html-content { line-height: 1.4 }
 .galc-error { color: #a33c00; font-weight: bold }
 .galc-gallery { display: flex; flex-wrap: wrap; gap: 14px }
 .galc-gallery figure { margin: 0; width: 150px; font-size: 12px; line-height: 1.4 }
@@ -205,7 +206,7 @@ class Explorer:
             self._say(f"computing {name} at {percent(self.noise.value)} noise …")
         scene = self.scene
         errors = confusion.matrix_text(scene.true, scene.estimate)
-        self.summary.value = html.escape(f"All rows: {errors}. {self.finding}")
+        self.summary.value = f"All rows: {html.escape(errors)}.<br>{html.escape(self.finding)}"
         if (examples := self.source.examples(*self.place, scene.k)) is not None:
             self.examples.value = gallery(examples, scene.classes[scene.k])
         explore_figure.fill(self.figure, scene)

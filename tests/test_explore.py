@@ -137,8 +137,8 @@ def test_the_row_is_drawn_true_beside_estimated_with_the_diagonal_apart(explorer
     np.testing.assert_allclose(other.y, estimates["first"][4, j], rtol=1e-6)
     np.testing.assert_allclose(other_true.y, true[4, j], rtol=1e-6)
     errors = confusion.matrix_text(true, estimates["first"])
-    text = f"All rows: {errors}. {confusion.row_text(true[4], estimates['first'][4], 4, CLASSES)}"
-    assert explorer.summary.value == html.escape(text)
+    row = html.escape(confusion.row_text(true[4], estimates["first"][4], 4, CLASSES))
+    assert explorer.summary.value == f"All rows: {errors}.<br>{row}"
 
 
 @pytest.mark.parametrize("panel", [0, 1, 2])
