@@ -1,4 +1,5 @@
 # make study   the paper's Table 1 and figures from nothing: environment, data, training, notebooks, report
+# make paper   the same for every table and figure of the paper, and what goes beyond it
 # make test    every test, the notebooks included
 # make lab     the notebooks in JupyterLab
 # make lint    what a commit must pass; make lock  renews the pins; make clean  removes all but the results
@@ -7,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PARAMS ?= params/table1.yaml
+PAPER := table1 memorization true_correction single_label beyond
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 OUT := $(or $(GALC_OUTPUTS),outputs)
 DONE := $(OUT)/.$(basename $(notdir $(PARAMS))).done
@@ -14,7 +16,7 @@ DONE := $(OUT)/.$(basename $(notdir $(PARAMS))).done
 # Tried in this order; `make PYTHON=... study` names another one.
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
-.PHONY: study test lab lint lock clean
+.PHONY: study paper test lab lint lock clean
 .DELETE_ON_ERROR:
 
 study: $(DONE)
@@ -22,8 +24,13 @@ study: $(DONE)
 
 # Written last, so that an interrupted study goes on from its cache; a finished one is not even started.
 $(DONE): $(STAMP) $(wildcard $(PARAMS) galc/*.py galc/*/*.* notebooks/*.ipynb)
-	$(BIN)/python -m galc.pipeline $(PARAMS)
+	$(BIN)/python -m galc.sweep $(PARAMS)
 	@mkdir -p $(@D) && touch $@
+
+# One after the other; one that fails does not keep the others from being tried.
+paper:
+	@status=0; for name in $(PAPER); do \
+	    $(MAKE) --no-print-directory study PARAMS=params/$$name.yaml || status=1; done; exit $$status
 
 # Two workers, one thread each: more threads than cores only fight. A file's tests stay in one worker.
 test: $(STAMP)

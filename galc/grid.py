@@ -1,6 +1,7 @@
 """Many runs: a grid of parameters, computed side by side on the cores of this machine, as one table."""
 
 import itertools
+import os
 from collections.abc import Sequence
 
 import pandas as pd
@@ -49,11 +50,13 @@ def is_finished(point: Params) -> bool:
         return False
 
 
-def prepare(point: Params) -> None:
-    """Load the data of a run, split it, and make what its model takes, through the caches.
+def prepare(point: Params, outputs: str | None = None) -> None:
+    """Load the data of a run, split it, and make what its model takes, through the caches (of ``outputs``).
 
     Raises ValueError or OSError, naming the file, class or parameter, where that is impossible.
     """
+    if outputs is not None:
+        os.environ["GALC_OUTPUTS"] = outputs  # this is a worker on another machine
     _ = study.Study(point).run_key
 
 

@@ -1,7 +1,8 @@
-"""An executed notebook as one HTML page: figures and tables inside it, no code cells, no script, nothing to fetch."""
+"""Executed notebooks as one HTML page: figures and tables inside it, no code cells, no script, nothing to fetch."""
 
 import html
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -22,6 +23,9 @@ pre { background: #f6f6f6; padding: 0.7em 1em; overflow-x: auto; font-size: 0.8e
 code { font-size: 0.9em; }
 .output { overflow-x: auto; }
 .anchor-link { display: none; }
+header { border-bottom: 1px solid #ccc; padding-bottom: 1.5rem; margin-bottom: 3rem; }
+header h1 { margin-bottom: 0.3em; }
+section + section { border-top: 1px solid #ccc; margin-top: 5rem; padding-top: 3rem; }
 footer { margin-top: 4rem; border-top: 1px solid #ccc; padding-top: 0.5rem; font-size: 0.8em; color: #666; }
 @media print { body { max-width: none; margin: 0; } }
 """
@@ -52,6 +56,23 @@ def from_notebook(executed: Path, page: Path, title: str = "", footer: str = "")
     heading) and ``footer`` are plain text. Raises ``FileNotFoundError`` if there is no such notebook, ``ValueError``
     if it holds no output or a cell failed: a page of it would look complete.
     """
+    heading, body = chapter(executed)
+    return write_page(page, title or heading, body, footer)
+
+
+def from_notebooks(executed: Sequence[Path], page: Path, title: str, lead: str = "", footer: str = "") -> Path:
+    """The same for several notebooks, one chapter each, behind ``title``, ``lead`` and a table of contents."""
+    contents, sections = [], []
+    for path in executed:
+        heading, body = chapter(path)
+        contents.append(f'<li><a href="#{path.stem}">{html.escape(heading)}</a></li>')
+        sections.append(f'<section id="{path.stem}">\n{body}\n</section>')
+    head = f"<h1>{html.escape(title)}</h1>\n<p>{html.escape(lead)}</p>\n<nav><ol>\n" + "\n".join(contents)
+    return write_page(page, title, "\n".join([f"<header>\n{head}\n</ol></nav>\n</header>", *sections]), footer)
+
+
+def chapter(executed: Path) -> tuple[str, str]:
+    """The first heading of an executed notebook, and its text and outputs as HTML. Raises as `from_notebook` does."""
     notebook = nbformat.read(executed, as_version=4)
     check_executed(notebook, executed)
     for cell in notebook.cells:
@@ -59,13 +80,13 @@ def from_notebook(executed: Path, page: Path, title: str = "", footer: str = "")
             cell.outputs = [output for output in map(static, cell.outputs) if output is not None]
     exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(notebook)
-    text = PAGE.format(
-        title=html.escape(title or first_heading(notebook) or executed.stem),
-        css=CSS,
-        body=re.sub(r"<script\b.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE),
-        footer=html.escape(footer),
-    )
-    return store.write_text(page, text)
+    body = re.sub(r"<script\b.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
+    return first_heading(notebook) or executed.stem, body
+
+
+def write_page(page: Path, title: str, body: str, footer: str) -> Path:
+    """A page of ready HTML between plain title and footer."""
+    return store.write_text(page, PAGE.format(title=html.escape(title), css=CSS, body=body, footer=html.escape(footer)))
 
 
 def check_executed(notebook: nbformat.NotebookNode, path: Path) -> None:

@@ -129,3 +129,25 @@ def test_make_takes_up_what_was_interrupted_and_does_nothing_twice(make, tmp_pat
     (tmp_path / "broken").unlink()
     assert study() == (0, ["-m galc.sweep params/table1.yaml"])
     assert study() == (0, [])
+
+
+def test_make_paper_runs_every_study_once_and_fails_if_one_does(make, tmp_path):
+    fake = tmp_path / ".venv" / "bin" / "python"
+    fake.parent.mkdir(parents=True)
+    fake.write_text('#!/bin/sh\necho "$@" >>calls\ncase "$*" in *single_label*) test ! -e broken ;; esac\n')
+    fake.chmod(0o755)
+    assert make(".venv/.installed").returncode == 0
+    names = ("table1", "memorization", "true_correction", "single_label", "beyond")
+    every = [f"-m galc.sweep params/{name}.yaml" for name in names]
+    assert all((ROOT / "params" / f"{name}.yaml").is_file() for name in names)
+
+    def paper() -> tuple[bool, list[str]]:
+        (tmp_path / "calls").write_text("")
+        good = make("paper").returncode == 0
+        return good, (tmp_path / "calls").read_text().splitlines()
+
+    (tmp_path / "broken").touch()
+    assert paper() == (False, every)
+    (tmp_path / "broken").unlink()
+    assert paper() == (True, ["-m galc.sweep params/single_label.yaml"])
+    assert paper() == (True, [])
