@@ -192,6 +192,8 @@ def _study(value: dict, where: str, known: tuple[str, ...]) -> dict:
     for key in ("base", "grid"):
         if not isinstance(study[key], dict):
             raise ParameterError(f"{where}: {key!r} must map names to values, not {type(study[key]).__name__}")
+    if not isinstance(study.get("notebooks", []), list):
+        raise ParameterError(f"{where}: 'notebooks' must be a list of names, not {study['notebooks']!r}")
     return study
 
 

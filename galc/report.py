@@ -22,7 +22,6 @@ thead th { border-bottom: 1px solid #999; }
 pre { background: #f6f6f6; padding: 0.7em 1em; overflow-x: auto; font-size: 0.8em; line-height: 1.35; }
 code { font-size: 0.9em; }
 .output { overflow-x: auto; }
-.anchor-link { display: none; }
 header { border-bottom: 1px solid #ccc; padding-bottom: 1.5rem; margin-bottom: 3rem; }
 header h1 { margin-bottom: 0.3em; }
 section + section { border-top: 1px solid #ccc; margin-top: 5rem; padding-top: 3rem; }
@@ -81,6 +80,7 @@ def chapter(executed: Path) -> tuple[str, str]:
     exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(notebook)
     body = re.sub(r"<script\b.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
+    body = re.sub(r'<a class="anchor-link".*?</a>|(?<=<h\d) id="[^"]*"| id="cell-id=[^"]*"', "", body)  # not unique
     return first_heading(notebook) or executed.stem, body
 
 

@@ -19,7 +19,8 @@ from galc.params import ParameterError, Params, declared_in, load_study, read
 from galc.store import ROOT
 
 PATHS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-each_notebook = pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
+STORED = [*PATHS, ROOT / "notebooks" / "one_run.ipynb"]  # which a sweep executes for each of its points
+each_notebook = pytest.mark.parametrize("path", STORED, ids=[path.stem for path in STORED])
 
 
 def notebook(path) -> nbformat.NotebookNode:

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from galc import store
 from galc.methods import METHODS
-from galc.params import ParameterError, Params, checked, declared_in, from_environment, load_study, load_yaml, read
+from galc.params import (
+    ParameterError,
+    Params,
+    checked,
+    declared_in,
+    from_environment,
+    load_study,
+    load_yaml,
+    overridden,
+    read,
+)
 
 # for every field: values of a wrong type, then values out of range
 WRONG = {
@@ -194,6 +204,8 @@ def test_a_study_file_is_found_from_any_folder(tmp_path, monkeypatch):
         ("base: [1]\n", "file.yaml: 'base' must map names to values, not list"),
         ("base:\n", "file.yaml: 'base' must map names to values, not NoneType"),
         ("grid: 3\n", "file.yaml: 'grid' must map names to values, not int"),
+        ("notebooks: 04_noise_sweep\n", "file.yaml: 'notebooks' must be a list of names, not '04_noise_sweep'"),
+        ("partial: true\n", "file.yaml: unknown key 'partial'"),  # for the environment alone
     ],
 )
 def test_a_study_file_with_other_contents_is_refused(text, message, tmp_path):
@@ -215,3 +227,20 @@ def test_the_environment_names_a_file_or_holds_the_study_itself(tmp_path, monkey
         monkeypatch.setenv("GALC_PARAMS", text)
         with pytest.raises(ParameterError, match=message):
             from_environment()
+
+
+def test_a_study_goes_before_another_by_its_values():
+    study = {"base": {"epochs": 3, "folds": 2}, "grid": {"noise": [0.1], "seed": [0, 1]}, "report": "r"}
+    assert overridden(study, None) == study
+    by = {"base": {"epochs": 4, "seed": 7}, "grid": {"noise": [0.5, 0.6], "method": ["asl"]}, "report": "other"}
+    assert overridden(study, by) == {
+        "base": {"epochs": 4, "folds": 2, "seed": 7},
+        "grid": {"noise": [0.5, 0.6]},
+        "report": "r",
+    }
+    assert study["grid"] == {"noise": [0.1], "seed": [0, 1]}
+
+
+def test_only_the_environment_can_say_that_runs_are_missing(monkeypatch):
+    monkeypatch.setenv("GALC_PARAMS", '{"partial": true}')
+    assert from_environment() == {"base": {}, "grid": {}, "partial": True}

@@ -77,6 +77,26 @@ def test_a_notebook_that_was_not_executed_or_failed_gives_no_page(write, tmp_pat
     assert not (tmp_path / "r.html").exists()
 
 
+def test_several_notebooks_are_chapters_behind_a_table_of_contents(write, tmp_path):
+    first = write(shown(png=PIXEL)).rename(tmp_path / "04_noise.ipynb")
+    second = write(shown(html="<p>two</p>")).rename(tmp_path / "05_more.ipynb")
+    text = report.from_notebooks([first, second], tmp_path / "r.html", "All <results>", "A lead.").read_text("utf-8")
+    assert "<title>All &lt;results&gt;</title>" in text and "<h1>All &lt;results&gt;</h1>\n<p>A lead.</p>" in text
+    places = [text.index(part) for part in ('href="#04_noise"', 'href="#05_more"', 'id="04_noise"', PIXEL)]
+    assert places == sorted(places)
+    assert text.index(PIXEL) < text.index('<section id="05_more">') < text.index("<p>two</p>")
+    assert text.count("Noise &amp; &lt;labels&gt;</a></li>") == 2 and "secret" not in text
+    assert re.findall(r'\bid="([^"]*)"', text) == ["04_noise", "05_more"]
+
+
+def test_one_chapter_that_failed_gives_no_page_at_all(write, tmp_path):
+    good = write(shown(png=PIXEL)).rename(tmp_path / "good.ipynb")
+    failed = write(new_output("error", ename="KeyError", evalue="'mAP'", traceback=[]))
+    with pytest.raises(ValueError, match=r"failed cell \(KeyError: 'mAP'\)"):
+        report.from_notebooks([good, failed], tmp_path / "r.html", "title")
+    assert not (tmp_path / "r.html").exists()
+
+
 def test_an_interrupted_write_keeps_the_old_page(write, tmp_path, monkeypatch):
     page = report.from_notebook(write(shown(png=PIXEL)), tmp_path / "r.html")
     old = page.read_text("utf-8")
