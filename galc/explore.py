@@ -26,10 +26,10 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from galc import confusion, explore_export, explore_figure
+from galc import confusion, explore_export, explore_widget
 from galc.explore_data import Matrices, Runs, percent
 from galc.explore_examples import gallery
-from galc.explore_figure import Scene
+from galc.explore_figure import MAPS, Scene
 from galc.findings import Finding
 from galc.params import Params
 from galc.progress import track
@@ -77,7 +77,7 @@ class Explorer:
 
         true, estimate = self.matrices
         self.label.value = int(np.abs(estimate - true).sum(1).argmax())  # the worst row is a good one to begin with
-        self.figure = explore_figure.new(self.scene)
+        self.figure = explore_widget.new(self.scene)
         self.widget = self._arranged()
         self.update()
         self._connect()
@@ -209,7 +209,7 @@ class Explorer:
         self.summary.value = f"All rows: {html.escape(errors)}.<br>{html.escape(self.finding)}"
         if (examples := self.source.examples(*self.place, scene.k)) is not None:
             self.examples.value = gallery(examples, scene.classes[scene.k])
-        explore_figure.fill(self.figure, scene)
+        explore_widget.fill(self.figure, scene)
         self._say("")
 
     def _say(self, text: str, error: bool = False) -> None:
@@ -230,7 +230,7 @@ class Explorer:
             control.observe(self._moved, "value")
         for kind, button in self.buttons.items():
             button.on_click(partial(self._pressed, kind))
-        for trace in self.figure.data[explore_figure.MAPS]:
+        for trace in self.figure.data[MAPS]:
             trace.on_click(self._clicked)
 
     def _moved(self, change) -> None:

@@ -1,20 +1,14 @@
-"""The explorer's figure in Plotly: three heatmaps with class names on hover, and below them one row as bars.
+"""The explorer's figure as Plotly takes it: three heatmaps with class names on hover, and below them one row as bars.
 
-`contents` is a pure function from what is shown to traces and layout; `new` makes a widget of it and `fill` brings
-one up to date in place, in one message.
+Pure functions: `contents` is what a scene changes, `skeleton` what stays. `galc.explore_widget` makes a widget of them.
 """
 
 import html
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
-import plotly
-import plotly.graph_objects as go
-import traitlets
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
@@ -25,8 +19,6 @@ from galc.plots.style import BLUE
 COLUMNS = {"xaxis": (0.0, 0.265), "xaxis2": (0.28, 0.545), "xaxis3": (0.64, 0.905)}  # where the heatmaps are
 MAPS, BARS = slice(0, 3), slice(5, 9)  # traces: heatmaps, and bars; those between carry the colour bars
 LINEAR = 0.01  # colours of differences are linear up to here, logarithmic beyond
-BUNDLE = Path(plotly.__file__).parent / "package_data" / "widgetbundle.js"
-NO_BUTTONS = ["sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d"]  # the first uploads the data
 NAMED = 30  # so many classes have room for every name
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 SERIES = {
@@ -80,40 +72,6 @@ def contents(scene: Scene) -> tuple[list[dict], dict]:
         "shapes": shapes(view.index, k, groups),
     }
     return maps + bars, layout
-
-
-class Figure(go.FigureWidget):
-    """Plotly's widget, started and sized by assets/explorer.js, which says why."""
-
-    _esm = Path(__file__).parent / "assets" / "explorer.js"
-    _plotly = traitlets.Unicode(BUNDLE.read_text(encoding="utf-8")).tag(sync=True)
-
-
-def new(scene: Scene) -> Figure:
-    """A widget that shows a scene."""
-    figure = Figure(skeleton())
-    figure._config = {"responsive": True, "doubleClick": "autosize", "displaylogo": False,
-                      "modeBarButtonsToRemove": NO_BUTTONS}  # fmt: skip
-    fill(figure, scene)
-    return figure
-
-
-def fill(figure: Figure, scene: Scene) -> None:
-    """Bring the widget up to date, in place; the zoom is undone where other classes are shown than before."""
-    traces, layout = contents(scene)
-    renamed = list(figure.data[0].x or ()) != traces[0]["x"]
-    with figure.batch_update():
-        for trace, values in zip(figure.data[MAPS] + figure.data[BARS], traces, strict=True):
-            trace.update(values)
-        figure.update_layout(layout)
-        if renamed:  # axes that match each other would keep their old categories
-            whole, last = {"autorange": False, "matches": None}, len(traces[0]["x"]) - 0.5
-            figure.update_layout({axis: whole | {"range": (-0.5, last)} for axis in COLUMNS})
-            figure.update_layout(yaxis=whole | {"range": (last, -0.5)})
-    if renamed:
-        figure.update_layout({"xaxis2_matches": "x", "xaxis3_matches": "x"})
-    # What a page that is loaded again, or a saved notebook, shows; Plotly sets it when it displays a figure by itself.
-    figure._widget_layout, figure._widget_data = deepcopy(figure._layout_obj._props), deepcopy(figure._data)
 
 
 # --- what changes --------------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from galc import confusion, explore_data, explore_figure, plots, store
+from galc import confusion, explore_data, plots, store
 from galc.explore import Explorer
 from galc.explore_examples import gallery, thumbnail
+from galc.explore_figure import BARS, MAPS
 from galc.grid import expand
 from galc.params import ParameterError
 from galc.study import Study
@@ -56,11 +57,11 @@ def study(points) -> Explorer:
 
 
 def maps(explorer: Explorer) -> list:
-    return list(explorer.figure.data[explore_figure.MAPS])
+    return list(explorer.figure.data[MAPS])
 
 
 def bars(explorer: Explorer) -> list:
-    return list(explorer.figure.data[explore_figure.BARS])
+    return list(explorer.figure.data[BARS])
 
 
 def names(index) -> list[str]:
@@ -172,6 +173,13 @@ def test_a_move_changes_the_figure_in_place_in_one_message_or_two_where_classes_
 def test_a_page_that_is_loaded_again_sees_what_was_shown_last(explorer):
     explorer.estimator.value = "second"
     np.testing.assert_array_equal(explorer.figure._widget_data[0]["z"], maps(explorer)[0].z)
+
+
+def test_matrices_travel_as_bytes_row_by_row(explorer):
+    sent = explorer.figure.get_state("_widget_data")["_widget_data"][MAPS]
+    for trace, message in zip(maps(explorer), sent, strict=True):
+        assert [row["dtype"] for row in message["z"]] == ["float32"] * 6
+        np.testing.assert_array_equal([np.asarray(row["buffer"]) for row in message["z"]], trace.z)
 
 
 def test_a_zoom_stays_while_the_classes_do_and_is_undone_when_they_change(explorer):
