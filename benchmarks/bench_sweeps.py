@@ -1,8 +1,8 @@
 """How long each sweep of the paper takes: ``python benchmarks/bench_sweeps.py [params/a.yaml params/b.yaml ...]``.
 
-Runs them one after the other as a user would, into the outputs folder, and writes a line for each to its ``sweeps.csv``:
-notebooks of runs that were computed, wall-clock seconds, peak memory of the largest process, the machine. What a sweep
-finds in the folder it does not compute again, so name an empty folder in $GALC_OUTPUTS to see what a first one takes; the
+Runs them one after the other as a user would, into the outputs folder, with a line for each in its ``sweeps.csv``:
+runs, how many of them were computed, wall-clock seconds, peak memory of the largest process, the machine. What a sweep
+finds in the folder it does not compute again: name an empty one in $GALC_OUTPUTS to see what a first time takes. The
 first sweep also draws the data set and extracts its features.
 """
 
