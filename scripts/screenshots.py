@@ -20,7 +20,8 @@ from lab import Lab, Notebook, browser_command
 
 IMAGES = store.ROOT / "docs" / "images"
 NOTEBOOK = store.ROOT / "notebooks" / "08_explore_matrices.ipynb"
-SCREEN = {"viewport": {"width": 1400, "height": 1500}, "device_scale_factor": 1.4}
+LEVELS = [round(round(value * 31 / 255) * 255 / 31) for value in range(256)]  # 32 a channel: smaller, looks the same
+SCREEN = {"viewport": {"width": 1160, "height": 1700}, "device_scale_factor": 1.25}
 
 
 def choose(notebook: Notebook, **values: str) -> None:
@@ -31,21 +32,34 @@ def choose(notebook: Notebook, **values: str) -> None:
 
 
 def settle(notebook: Notebook) -> None:
+    """Wait until the kernel has answered and the picture is drawn."""
     notebook.page.wait_for_timeout(500)
     notebook.rest()
     notebook.page.wait_for_timeout(1500)
 
 
-def picture(part: Locator, name: str, width: int = 1400) -> None:
-    """Write what is on the screen as a PNG of 256 colours, at most ``width`` pixels wide."""
-    with Image.open(BytesIO(part.screenshot())) as image:
-        small = image.convert("RGB")
-        small.thumbnail((width, 10 * width), Image.Resampling.LANCZOS)
-        buffer = BytesIO()
-        small.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+def hover(notebook: Notebook, subplot: str, across: float, down: float) -> None:
+    """Bring the mouse to a place of a heatmap, given as fractions of its width and height."""
+    place = notebook.page.locator(f".galc-figure .nsewdrag[data-subplot={subplot}]")
+    place.scroll_into_view_if_needed()
+    box = place.bounding_box()
+    for step in (1, 0):
+        notebook.page.mouse.move(box["x"] + across * box["width"] + step, box["y"] + down * box["height"])
+    notebook.page.wait_for_timeout(500)
+
+
+def picture(notebook: Notebook, part: Locator, name: str, margin: int = 8) -> None:
+    """Write a part of the screen as a PNG, with a margin of so many pixels to the left and right."""
+    part.scroll_into_view_if_needed()
+    box = part.bounding_box()
+    clip = box | {"x": box["x"] - margin, "width": box["width"] + 2 * margin}
+    buffer = BytesIO()
+    with Image.open(BytesIO(notebook.page.screenshot(clip=clip))) as image:
+        image.convert("RGB").point(3 * LEVELS).save(buffer, "PNG", optimize=True)
+        size = f"{image.width} x {image.height}"
     with store.atomic(IMAGES / name) as temporary:
         temporary.write_bytes(buffer.getvalue())
-    print(f"{IMAGES / name}: {len(buffer.getvalue()) // 1000} kB, {small.width} x {small.height}")
+    print(f"{IMAGES / name}: {len(buffer.getvalue()) // 1000} kB, {size} pixels")
 
 
 def main() -> None:
@@ -59,9 +73,10 @@ def main() -> None:
             explorer = notebook.page.locator(".galc-explorer")
             choose(notebook, estimator="attribution", order="supercategory", **{"class": "dog"})
             explorer.scroll_into_view_if_needed()
-            picture(explorer, "explorer.png")
+            hover(notebook, "xy", 0.4, 0.72)
+            picture(notebook, explorer, "explorer.png")
             choose(notebook, estimator="glc-calibrated", order="clustering", strongest="50")
-            picture(explorer.locator(".galc-figure"), "explorer_confusions.png")
+            picture(notebook, explorer.locator(".galc-figure"), "explorer_confusions.png")
         browser.close()
 
 
