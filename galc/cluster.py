@@ -108,9 +108,9 @@ class Workers:
         with bar(total=len(items), desc=what, unit=unit) as progress:
             failed = 0
             try:
-                for _ in items:
+                while futures:
                     future = self._next(finished)
-                    outcome = _outcome(futures[future], future)
+                    outcome = _outcome(futures.pop(future), future)  # released: not computed again if its worker dies
                     failed += outcome.error is not None
                     progress.set_postfix_str(f"{failed} failed" if failed else "", refresh=False)
                     progress.update()
@@ -122,12 +122,16 @@ class Workers:
         """The next future that finishes; WorkerError instead of waiting for workers that cannot come back."""
         while True:
             try:
-                return finished.get(timeout=5)
+                future = finished.get(timeout=5)
             except Empty:
                 if (own := self._client.cluster) and not any(w.status == Status.running for w in own.workers.values()):
                     raise WorkerError(
                         "no worker process can be started (out of memory?); what has finished is kept"
                     ) from None
+                continue
+            if future.status not in ("lost", "pending"):
+                return future
+            future.add_done_callback(finished.put)  # its worker died before the result was fetched; computed again
 
 
 def _running(address: str) -> Client:

@@ -1,7 +1,7 @@
 """Many items on Dask: failures are reported, killed workers are made up for, nothing is left running."""
 
 import os
-from queue import Empty
+from queue import Empty, SimpleQueue
 from types import SimpleNamespace
 
 import psutil
@@ -79,10 +79,22 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
         Workers(scheduler="gpfs")
 
 
-@pytest.mark.parametrize("status", ["lost", "cancelled"])
-def test_a_lost_cluster_is_an_error_and_no_failure_of_the_items(status):
+def test_a_lost_cluster_is_an_error_and_no_failure_of_the_items():
     with pytest.raises(WorkerError, match="the Dask cluster was lost; what has finished is kept"):
-        cluster._outcome("item", SimpleNamespace(status=status))
+        cluster._outcome("item", SimpleNamespace(status="cancelled"))
+
+
+def test_a_result_that_is_lost_with_its_worker_is_waited_for_again():
+    finished, asked = SimpleQueue(), []
+
+    def finishes(put):
+        asked.append(put)
+        future.status = "finished"
+        put(future)
+
+    future = SimpleNamespace(status="lost", add_done_callback=finishes)
+    finished.put(future)
+    assert Workers(1)._next(finished) is future and len(asked) == 1
 
 
 def test_an_interrupted_loop_leaves_no_process_behind():
