@@ -1,9 +1,9 @@
 """How long each sweep of the paper takes: ``python benchmarks/bench_sweeps.py [params/a.yaml params/b.yaml ...]``.
 
 Runs them one after the other as a user would, into the outputs folder, with a line for each in its ``sweeps.csv``:
-runs, how many of them were computed, wall-clock seconds, peak memory of the largest process, the machine. What a sweep
-finds in the folder it does not compute again: name an empty one in $GALC_OUTPUTS to see what a first time takes. The
-first sweep also draws the data set and extracts its features.
+runs, how many of their notebooks were executed, wall-clock seconds, peak memory of the largest process, the machine.
+What a sweep finds in the folder it does not compute again: name an empty one in $GALC_OUTPUTS to see what a first time
+takes. The first sweep also draws the data set and extracts its features.
 """
 
 import os
@@ -31,7 +31,7 @@ def main() -> int:
             {
                 "sweep": name,
                 "runs": len(points),
-                "computed": sum(path.stat().st_mtime >= started for path in points),
+                "executed": sum(path.stat().st_mtime >= started for path in points),
                 "seconds": round(time.time() - started),
                 "peak_GB": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6, 2),
                 "cores": os.cpu_count(),

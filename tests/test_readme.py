@@ -3,7 +3,6 @@
 import importlib.util
 import re
 
-import pandas as pd
 import pytest
 
 from galc import store
@@ -19,16 +18,21 @@ def script():
     return module
 
 
-def test_the_table_is_the_one_of_the_stored_results(script):
-    table = pd.read_csv(store.ROOT / "outputs" / "reference" / "table1.csv")
-    assert script.with_table(README, table) == README
-    assert table.groupby(["method", "noise"])["seed"].nunique().min() >= 3
+def test_the_tables_are_those_of_the_stored_results(script):
+    tables = script.stored()
+    assert set(re.findall(r"<!-- (\w+) -->", README)) == set(tables)
+    assert script.with_tables(README, tables) == README
+    assert tables["table1"].groupby(["method", "noise"])["seed"].nunique().min() >= 3
+    assert [f"params/{name}.yaml" for name in tables["sweeps"]["sweep"]] == re.findall(
+        r"\| `(params/\w+\.yaml)` \|$", README, re.M
+    )
 
 
-def test_a_changed_number_changes_the_table(script):
-    table = pd.read_csv(store.ROOT / "outputs" / "reference" / "table1.csv")
-    table.loc[table["method"] == "asl", "mAP"] += 1
-    assert script.with_table(README, table) != README
+@pytest.mark.parametrize(("name", "column"), [("table1", "mAP"), ("sweeps", "seconds")])
+def test_a_changed_number_changes_the_table(script, name, column):
+    tables = script.stored()
+    tables[name].loc[0, column] += 600
+    assert script.with_tables(README, tables) != README
 
 
 def test_linked_files_exist():
