@@ -31,7 +31,6 @@ def times(table: pd.DataFrame) -> str:
     header = [
         f"{table['cores'][0]} cores, {table['machine'][0]}",
         "runs",
-        "of these computed",
         "minutes",
         "peak memory, GB",
     ]
