@@ -4,6 +4,7 @@ The workers are processes of this machine, one a core or one a GPU, or those of 
 are reported, and the others go on; what a killed worker had in hand is computed again by another one.
 """
 
+import asyncio
 import logging
 import os
 import sys
@@ -17,6 +18,7 @@ import dask
 import joblib
 import torch
 from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster
+from distributed.comm import connect
 from distributed.core import Status
 from distributed.utils import silence_logging_cmgr
 
@@ -25,7 +27,7 @@ from galc.progress import bar
 
 TRIES = 3  # of an item whose worker is killed, before it is taken for the cause
 QUIET = logging.CRITICAL  # what becomes of workers is told by outcomes
-PATIENCE = "10s"  # with a scheduler that does not answer
+PATIENCE = 10.0  # seconds, with a scheduler that does not answer
 CONFIG = {
     "distributed.scheduler.worker-saturation": 1.0,  # no item waits at a worker: who is killed with it is the cause
     "distributed.scheduler.worker-ttl": None,  # a machine that slept, or a run that is deaf for minutes, is not lost
@@ -136,12 +138,17 @@ class Workers:
 
 def _running(address: str) -> Client:
     try:
-        client = Client(address, set_as_default=False, timeout=PATIENCE)
+        asyncio.run(_knock(address))  # first, as a client that cannot connect is not closed
     except (OSError, ValueError) as error:
         raise ParameterError(f"no Dask scheduler answers at {address!r}: {error}") from None
+    client = Client(address, set_as_default=False)
     if not client.scheduler_info()["workers"]:
         print(f"waiting for workers at {address}", file=sys.stderr)
     return client
+
+
+async def _knock(address: str) -> None:
+    await (await connect(address, timeout=PATIENCE)).close()
 
 
 @contextmanager

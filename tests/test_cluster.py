@@ -72,7 +72,7 @@ def test_a_running_cluster_is_used_and_left_running(workers):
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
-    monkeypatch.setattr(cluster, "PATIENCE", "0.2s")
+    monkeypatch.setattr(cluster, "PATIENCE", 0.2)
     with pytest.raises(ParameterError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
         Workers(scheduler="tcp://127.0.0.1:9")
     with pytest.raises(ParameterError, match="no Dask scheduler answers at 'gpfs'"):
