@@ -27,6 +27,7 @@ from galc.progress import bar
 
 TRIES = 3  # of an item whose worker is killed, before it is taken for the cause
 QUIET = logging.CRITICAL  # what becomes of workers is told by outcomes
+DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C is for the process that started it all
 PATIENCE = 10.0  # seconds, with a scheduler that does not answer
 CONFIG = {
     "distributed.scheduler.worker-saturation": 1.0,  # no item waits at a worker: who is killed with it is the cause
@@ -155,7 +156,7 @@ async def _knock(address: str) -> None:
 def _local(count: int, devices: Sequence[str]) -> Iterator[Client]:
     common = {"host": "127.0.0.1", "dashboard": False}
     head = {"cls": Scheduler, "options": common | {"dashboard_address": "127.0.0.1:0", "allowed_failures": TRIES - 1}}
-    options = common | {"nthreads": 1, "memory_limit": 0, "silence_logs": QUIET}
+    options = common | {"nthreads": 1, "memory_limit": 0, "silence_logs": QUIET, "preload": [DEAF]}
     environments = [{"CUDA_VISIBLE_DEVICES": devices[n % len(devices)]} if devices else {} for n in range(count)]
     workers = {n: {"cls": Nanny, "options": options | {"env": env}} for n, env in enumerate(environments)}
     with (

@@ -325,7 +325,7 @@ def start(path: str, *options: str) -> subprocess.Popen:
     """The command itself."""
     command = [sys.executable, "-m", "galc.sweep", path, *options]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=store.ROOT, text=True, **pipes)
+    return subprocess.Popen(command, cwd=store.ROOT, text=True, start_new_session=True, **pipes)
 
 
 def test_one_that_is_interrupted_ends_all_it_started_and_two_at_once_finish_the_rest(
@@ -336,7 +336,7 @@ def test_one_that_is_interrupted_ends_all_it_started_and_two_at_once_finish_the_
     wait_for(executed, 120)
     family = psutil.Process(first.pid).children(recursive=True)
     assert len(family) >= 2  # a worker and its kernel
-    first.send_signal(signal.SIGINT)
+    os.killpg(first.pid, signal.SIGINT)  # as a terminal does: to the whole group
     _, said = first.communicate(timeout=60)
     assert first.returncode == 130 and "interrupted; what has finished is kept" in said and "Traceback" not in said
     wait_for(lambda: not [process for process in family if process.is_running()], 20)
