@@ -144,7 +144,13 @@ def row_text(true: np.ndarray, estimate: np.ndarray, k: int, classes: Sequence[s
     return text + f"most overestimated: {classes[k]} → {classes[j]}, {estimate[j]:.4f}, true {true[j]:.4f}."
 
 
+def row_errors(estimate: ArrayLike, truth: ArrayLike) -> tuple[float, float]:
+    """Mean row L1 error, mean over i of Σ_j |Ĉ_ij − C_ij|, and mean diagonal error, mean over i of |Ĉ_ii − C_ii|."""
+    error = np.abs(np.asarray(estimate, dtype=float) - np.asarray(truth, dtype=float))
+    return float(error.sum(1).mean()), float(error.diagonal().mean())
+
+
 def matrix_text(true: np.ndarray, estimate: np.ndarray) -> str:
     """The mean errors of a whole matrix, as in `galc.estimator.matrix_error`."""
-    gap = np.abs(estimate - true)
-    return f"mean row L1 error {gap.sum(1).mean():.3f}, mean diagonal error {gap.diagonal().mean():.3f}"
+    row_error, diagonal_error = row_errors(estimate, true)
+    return f"mean row L1 error {row_error:.3f}, mean diagonal error {diagonal_error:.3f}"

@@ -28,12 +28,7 @@ def results(table: pd.DataFrame) -> str:
 
 def times(table: pd.DataFrame) -> str:
     """What each sweep takes, as a Markdown table."""
-    header = [
-        f"{table['cores'][0]} cores, {table['machine'][0]}",
-        "runs",
-        "minutes",
-        "peak memory, GB",
-    ]
+    header = [f"{table['cores'][0]} cores, {table['machine'][0]}", "runs", "minutes", "peak memory, GB"]
     names = [f"`params/{name}.yaml`" for name in table["sweep"]]
     minutes = [f"{seconds / 60:.1f}" for seconds in table["seconds"]]
     columns = [names, table["runs"], minutes, table["peak_GB"]]

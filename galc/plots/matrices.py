@@ -11,6 +11,7 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
+from galc.confusion import row_errors
 from galc.plots.style import GREY, LOOKS, method_styles, style
 
 FLOOR = 1e-3  # smaller probabilities share the darkest colour: symmetric noise of 8 % over 80 classes is just above it
@@ -22,12 +23,6 @@ def as_matrix(matrix: ArrayLike, classes: Sequence[str]) -> np.ndarray:
     if matrix.shape != (len(classes), len(classes)):
         raise ValueError(f"a matrix of shape {matrix.shape} does not fit {len(classes)} classes")
     return matrix
-
-
-def row_errors(estimate: ArrayLike, truth: ArrayLike) -> tuple[float, float]:
-    """Mean row L1 error, mean over i of Σ_j |Ĉ_ij − C_ij|, and mean diagonal error, mean over i of |Ĉ_ii − C_ii|."""
-    error = np.abs(np.asarray(estimate, dtype=float) - np.asarray(truth, dtype=float))
-    return float(error.sum(1).mean()), float(error.diagonal().mean())
 
 
 @style()

@@ -47,8 +47,9 @@ def read(file: str, overrides: dict[str, str]) -> Sweep:
     spec = params.overridden(spec, {"base": {name: _literal(name, value) for name, value in overrides.items()}})
     notebook, notebooks = spec.get("notebook", POINT), spec.get("notebooks", [])
     points = list(dict.fromkeys(grid.expand(spec["base"], spec["grid"])))
-    if unknown := [name for name in spec["grid"] if name not in declared(notebook)]:
-        raise ParameterError(f"{file}: the notebook {notebook}: {params.unknown_message(unknown, declared(notebook))}")
+    known = declared(notebook)
+    if unknown := [name for name in spec["grid"] if name not in known]:
+        raise ParameterError(f"{file}: the notebook {notebook}: {params.unknown_message(unknown, known)}")
     for name in notebooks:
         source_of(name)
     if spec.get("report") and spec["report"] not in notebooks:
