@@ -322,10 +322,14 @@ def test_notebooks_are_found_by_name(project):
 
 
 def start(path: str, *options: str) -> subprocess.Popen:
-    """The command itself."""
+    """The command itself, which hears Ctrl-C also where these tests run in the background of a shell, deaf to it."""
     command = [sys.executable, "-m", "galc.sweep", path, *options]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=store.ROOT, text=True, start_new_session=True, **pipes)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, cwd=store.ROOT, text=True, start_new_session=True, **pipes)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_one_that_is_interrupted_ends_all_it_started_and_two_at_once_finish_the_rest(
