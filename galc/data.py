@@ -146,12 +146,14 @@ def one_split(path: Path, split: str) -> None:
 class Split:
     """Indices (int64, sorted) into the training data, pairwise disjoint (arXiv 2108.02032, Sec. 4.1).
 
-    gold   : trusted images with at least two labels
+    gold   : trusted images with at least two labels, to train and estimate with
+    held   : trusted images with at least two labels that no training and no estimate sees; to choose with
     silver : all other images with at least two labels; these get the noise
     single : images with exactly one label, clean
     """
 
     gold: Tensor
+    held: Tensor
     silver: Tensor
     single: Tensor
 
@@ -161,11 +163,18 @@ def multi_label(labels: Tensor) -> Tensor:
     return (check_labels(labels).sum(1) >= 2).nonzero().flatten()
 
 
-def split(labels: Tensor, gold_fraction: float = 0.1, single_label_limit: int | None = None, seed: int = 0) -> Split:
+def split(
+    labels: Tensor,
+    gold_fraction: float = 0.1,
+    single_label_limit: int | None = None,
+    seed: int = 0,
+    gold_holdout: float = 0.0,
+) -> Split:
     """Draw the gold/silver split and the single-label pool; labels: (N, K) bool.
 
     gold_fraction      : gold are floor(fraction * n) of the n images with at least two labels, drawn uniformly;
                          a smaller fraction gives a subset of a larger one's
+    gold_holdout       : share of the gold images that is held out of them, rounded up
     single_label_limit : at most so many single-label images a class, drawn uniformly; None takes all; a lower limit
                          gives a subset of a higher one's
 
@@ -175,6 +184,8 @@ def split(labels: Tensor, gold_fraction: float = 0.1, single_label_limit: int | 
     labels = check_labels(labels)
     if not 0 < gold_fraction < 1:
         raise ValueError(f"gold_fraction must be above 0 and below 1, got {gold_fraction}")
+    if not 0 <= gold_holdout < 1:
+        raise ValueError(f"gold_holdout must be at least 0 and below 1, got {gold_holdout}")
     if single_label_limit is not None and single_label_limit < 0:
         raise ValueError(f"single_label_limit must be None (all) or at least 0, got {single_label_limit}")
     if seed < 0:
@@ -187,8 +198,14 @@ def split(labels: Tensor, gold_fraction: float = 0.1, single_label_limit: int | 
             f"gold_fraction {gold_fraction} of {len(multi)} images with at least two labels makes {gold} gold and "
             f"{len(multi) - gold} silver images; both need one at least: change gold_fraction or add images"
         )
+    kept = gold - math.ceil(Decimal(str(gold_holdout)) * gold)
+    if not kept:
+        raise ValueError(
+            f"gold_holdout {gold_holdout} of {gold} gold images leaves none; lower it, or trust more images"
+        )
     order = multi[_permutation(len(multi), seed, 0)]
-    return Split(order[:gold].sort().values, order[gold:].sort().values, _single(labels, single_label_limit, seed))
+    gold, held, silver = (part.sort().values for part in order.tensor_split([kept, gold]))
+    return Split(gold, held, silver, _single(labels, single_label_limit, seed))
 
 
 def _single(labels: Tensor, limit: int | None, seed: int) -> Tensor:

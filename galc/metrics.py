@@ -1,4 +1,4 @@
-"""Multi-label metrics on clean labels: mAP, CF1, OF1.
+"""Multi-label metrics on clean labels: mAP, CF1, OF1, and how well probabilities are calibrated.
 
 Classes without a positive image have neither recall nor average precision: they are left out of every class average
 (mAP, CF1, CF1_macro) and `evaluate` counts those that remain. OF1 pools all labels, so it sees their false alarms.
@@ -70,6 +70,27 @@ def best_threshold(scores: Tensor, labels: Tensor) -> float:
     above, below = values[best], values[best + 1]
     middle = below + (above - below) / 2
     return float(middle if middle < above else below)
+
+
+def calibration(probabilities: Tensor, labels: Tensor, bins: int = 15) -> dict[str, float]:
+    """How far probabilities (N, K) are from the shares of labels (N, K) they stand for, over all N·K pairs, in percent.
+
+    ECE        expected calibration error: mean over pairs of |mean probability - share of labels| of the pair's bin,
+               ``bins`` of equal size by rank; pairs with one probability share a bin (the binning of Nixon et al. 2019)
+    ECE_signed the same without the modulus, which is mean probability - share of labels: above 0 too many labels
+               are expected, below too few
+    Brier      mean squared difference of probability and label (Brier 1950)
+
+    Raises ValueError as `evaluate` does, and for a probability outside [0, 1].
+    """
+    scores, labels = _arrays(probabilities, labels)
+    if scores.min() < 0 or scores.max() > 1:
+        raise ValueError(f"probabilities must lie in [0, 1], got {scores.min():g} to {scores.max():g}")
+    p, y = scores.ravel().astype(np.float64), labels.ravel().astype(np.float64)
+    rank = np.searchsorted(np.sort(p), p)  # of the first with this probability
+    gaps = np.bincount(rank * bins // len(p), p - y)
+    percent = {"ECE": np.abs(gaps).sum() / len(p), "ECE_signed": np.mean(p - y), "Brier": np.mean((p - y) ** 2)}
+    return {name: 100 * float(value) for name, value in percent.items()}
 
 
 def _average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

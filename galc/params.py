@@ -38,6 +38,7 @@ class Params(BaseModel):
     # data (arXiv 2108.02032, Sec. 4.1)
     data: str = "pictograms"  # name of a data set, or the path of a COCO folder, a COCO JSON or a CSV
     gold_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of the >= 2-label images that is trusted
+    gold_holdout: Fraction = 0.0  # share of the trusted images that is kept from training, to choose thresholds with
     single_label_limit: Annotated[int, Field(ge=0)] | None = None  # single-label images a class; None: all
     split_seed: Annotated[int, Field(ge=0)] | None = None  # draws the gold/silver split and the noise; None: the seed
     noise: Annotated[float, Field(ge=0, le=0.95)] = 0.4  # fraction of labels flipped

@@ -6,7 +6,6 @@ A stage is stored under a key made of the parameters it depends on, the content 
 computes it: shared stages are computed once, whoever asks first, and a result is never older than its code.
 """
 
-import time
 from collections.abc import Callable
 from functools import cache, cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from galc import attribution, estimator, metrics, noise, objectives, store
 from galc.asl import calibrate_logits
+from galc.costs import Costs
 from galc.crossfit import Platt, crossfit
 from galc.data import MultiLabelData, Split, split
 from galc.params import Params
@@ -39,7 +39,7 @@ class Stages:
     """The stages of one data set, split, noise level and seed, shared by all methods."""
 
     def __init__(self, params: Params, log: Log = None):
-        self.params, self.log = params, log
+        self.params, self.log, self.costs = params, log, Costs()
 
     # --- data and noise ------------------------------------------------------------------------------------------
 
@@ -66,7 +66,7 @@ class Stages:
     @cached_property
     def split(self) -> Split:
         p = self.params
-        return split(self.train.labels, p.gold_fraction, p.single_label_limit, self.split_seed)
+        return split(self.train.labels, p.gold_fraction, p.single_label_limit, self.split_seed, p.gold_holdout)
 
     @property
     def split_digest(self) -> str:
@@ -101,7 +101,7 @@ class Stages:
         """What all stages of this study depend on, beside the noise and the seed."""
         p = self.params
         # what else decides the inputs (data set, backbone, image size, ...) is in the setup's digest, by content
-        names = "gold_fraction single_label_limit mode backbone weights hidden dropout"
+        names = "gold_fraction gold_holdout single_label_limit mode backbone weights hidden dropout"
         names += " epochs batch_size learning_rate weight_decay ema_decay bf16 folds fold_epochs"
         values = {name: getattr(p, name) for name in names.split()}
         values["split"] = self.split_digest
@@ -131,8 +131,9 @@ class Stages:
         return TrainingSet(self.setup.inputs, index, targets[index].float(), trusted[index])
 
     def monitor(self, model: nn.Module) -> dict:
-        """Metrics of a model on the clean test images; recorded, never selected by."""
-        return metrics.evaluate(torch.sigmoid(self.test_logits(model)), self.test.labels)
+        """Metrics of a model on the clean test images; recorded, never selected by, and no part of a method's cost."""
+        with self.costs.apart():
+            return metrics.evaluate(torch.sigmoid(self.test_logits(model)), self.test.labels)
 
     def test_logits(self, model: nn.Module) -> Tensor:
         return predict(model, self.setup.test_inputs, transform=self.setup.prepare)
@@ -166,7 +167,7 @@ class Stages:
 
     # --- stages --------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def silver(self) -> store.Entry:
         """Step 1: f, trained with ASL on the noisy silver images. Logits for all training and test images."""
         key = self.key | self.noise_key | {"seed": self.params.seed}
@@ -180,9 +181,9 @@ class Stages:
             checkpoint.unlink(missing_ok=True)
             return arrays, {"history": done.history}
 
-        return store.cached("silver", key, compute)
+        return self.costs.cached("silver", key, compute)
 
-    @cached_property
+    @property
     def clean_posterior(self) -> Tensor:
         """(N, K) calibrated probabilities h of the clean labels, cross-fitted on gold and single-label images.
 
@@ -196,9 +197,9 @@ class Stages:
             logits = calibrate_logits(self.crossfit(data, objectives.plain("asl"), epochs=self.params.fold_epochs))
             return {"probabilities": self._calibrated(logits).numpy()}, {}
 
-        return torch.from_numpy(store.cached("clean", key, compute).arrays["probabilities"])
+        return torch.from_numpy(self.costs.cached("clean", key, compute).arrays["probabilities"])
 
-    @cached_property
+    @property
     def noisy_posterior(self) -> Tensor:
         """(N, K) calibrated probabilities q of the clean labels, cross-fitted on all images.
 
@@ -215,7 +216,7 @@ class Stages:
             logits = self.crossfit(data, objectives.corrected("forward-bce", start), epochs=self.params.fold_epochs)
             return {"probabilities": self._calibrated(logits).numpy()}, {"rate": rate}
 
-        return torch.from_numpy(store.cached("posterior", key, compute).arrays["probabilities"])
+        return torch.from_numpy(self.costs.cached("posterior", key, compute).arrays["probabilities"])
 
     def evidence(self) -> dict[str, Callable[[], Tensor]]:
         """What estimators may ask for, by the names of their arguments; nothing is computed before it is asked."""
@@ -239,11 +240,10 @@ class Stages:
 
         def compute():
             evidence = self.evidence()
-            started = time.monotonic()
             matrix = estimator.estimate(name, **{need: evidence[need]() for need in wanted})
-            return {"transition": matrix.numpy()}, {"seconds": time.monotonic() - started}
+            return {"transition": matrix.numpy()}, {}
 
-        return torch.from_numpy(store.cached("estimate", key, compute).arrays["transition"])
+        return torch.from_numpy(self.costs.cached("estimate", key, compute).arrays["transition"])
 
     @property
     def _silver_labels(self) -> Tensor:

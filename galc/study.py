@@ -1,19 +1,19 @@
 """The last stage: train the final model of one method (step 3), measure it, keep the record."""
 
-import time
 from dataclasses import asdict
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from galc import attribution, correction, estimator, metrics, objectives, store
 from galc.asl import calibrate
+from galc.costs import by_stage
 from galc.methods import METHODS, Method
 from galc.params import Params
 from galc.record import RunRecord, environment
 from galc.stages import Log, Stages
-from galc.trainer import Loss, TrainingSet
+from galc.trainer import Loss, TrainingSet, predict
 
 
 class Study(Stages):
@@ -33,24 +33,23 @@ class Study(Stages):
     def run(self) -> RunRecord:
         """All stages of ``params.method``: from the cache, or computed and stored."""
         p = self.params
-        entry = store.cached("run", self.run_key, self._run)
+        entry = self.costs.cached("run", self.run_key, self._run)
+        seconds = by_stage(entry)
         summary = {"method": p.method, "noise": p.noise, "seed": p.seed} | entry.record["summary"]
         estimate = entry.arrays.get("estimate")
         return RunRecord(
-            summary,
+            summary | {"seconds": sum(seconds.values())},
             entry.record["history"],
             # the run may be shared with other noise levels: these are the parameters that were asked for
-            entry.record["details"] | {"params": p.model_dump(), "file": entry.path.name},
+            entry.record["details"] | {"params": p.model_dump(), "file": entry.path.name, "seconds": seconds},
             self.true,
             None if estimate is None else torch.from_numpy(estimate),
             torch.from_numpy(entry.arrays["scores"]),
         )
 
     def _run(self) -> tuple[dict, dict]:
-        started = time.monotonic()
         method, checkpoint = METHODS[self.params.method], self._checkpoint("run", self.run_key)
         estimate = self.estimate(method.estimator) if method.estimator else None
-        estimated = time.monotonic()
         data, loss = self._corrected(method, estimate)
         self._say(f"step 3: training g, {method.title}")
         done = self.fit(data, loss, checkpoint, method.dropout)
@@ -63,10 +62,11 @@ class Study(Stages):
         summary = last | {
             "CF1_calibrated": at_half["CF1"],
             "OF1_calibrated": at_half["OF1"],
+            **self._at_gold_threshold(done.model, scores),
+            **metrics.calibration(probabilities, self.test.labels),
             "best_mAP": best["mAP"],
             "best_epoch": best["epoch"],
             "ema_mAP": self.monitor(done.ema)["mAP"],
-            "seconds": time.monotonic() - started,
         }
         if estimate is not None:
             summary |= {f"C_{k}": v for k, v in estimator.matrix_error(estimate, self.true).items()}
@@ -74,7 +74,6 @@ class Study(Stages):
             "params": self.params.model_dump(),
             "steps": self.params.epochs * -(-len(data.targets) // self.params.batch_size),
             "images": len(data.targets),
-            "seconds_estimate": estimated - started,
             "fallback": self._fallback(),
             "split": self.split_digest,
             **environment(),
@@ -82,6 +81,16 @@ class Study(Stages):
         arrays = {"scores": scores.numpy()} | ({} if estimate is None else {"estimate": estimate.numpy()})
         checkpoint.unlink(missing_ok=True)
         return arrays, {"summary": summary, "history": done.history, "details": details}
+
+    def _at_gold_threshold(self, model: nn.Module, scores: Tensor) -> dict[str, float]:
+        """CF1 and OF1 of test ``scores`` at the threshold that is best on held-out gold images, if there are any."""
+        held = self.split.held
+        if not len(held):
+            return {}
+        logits = predict(model, self.setup.inputs, held, transform=self.setup.prepare)
+        threshold = metrics.best_threshold(torch.sigmoid(logits), self.train.labels[held])
+        at_gold = metrics.evaluate(scores, self.test.labels, threshold)
+        return {"CF1_gold": at_gold["CF1"], "OF1_gold": at_gold["OF1"], "threshold_gold": threshold}
 
     def _corrected(self, method: Method, estimate: Tensor | None) -> tuple[TrainingSet, Loss]:
         """The training set and the loss of a method."""

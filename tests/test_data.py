@@ -432,6 +432,22 @@ def test_lower_limits_and_fractions_give_subsets_with_the_same_seed(labels, seed
     assert set(small.gold.tolist()) <= set(large.gold.tolist())
 
 
+@given(label_matrices(), st.sampled_from([0.0, 0.01, 0.2, 0.5]), st.integers(0, 9))
+def test_a_holdout_is_taken_from_the_gold_images_alone_and_is_rounded_up(labels, holdout, seed):
+    assume(len(data.multi_label(labels)) >= 8)
+    whole, parted = data.split(labels, 0.5, 3, seed), data.split(labels, 0.5, 3, seed, holdout)
+    assert sorted(parted.gold.tolist() + parted.held.tolist()) == whole.gold.tolist() and len(parted.gold)
+    assert len(parted.held) == math.ceil(Fraction(str(holdout)) * len(whole.gold))
+    assert parted.silver.tolist() == whole.silver.tolist() and parted.single.tolist() == whole.single.tolist()
+
+
+def test_a_holdout_that_leaves_no_gold_image_is_refused():
+    with pytest.raises(ValueError, match=r"gold_holdout 0\.5 of 1 gold images leaves none; lower it"):
+        data.split(torch.ones(4, 2, dtype=torch.bool), 0.3, gold_holdout=0.5)
+    with pytest.raises(ValueError, match="gold_holdout must be at least 0 and below 1, got 1"):
+        data.split(torch.ones(4, 2, dtype=torch.bool), 0.5, gold_holdout=1)
+
+
 def test_a_fraction_of_a_round_number_loses_no_image():
     labels = torch.ones(100, 2, dtype=torch.bool)
     assert [len(data.split(labels, fraction).gold) for fraction in (0.29, 0.57, 0.58)] == [29, 57, 58]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from galc.metrics import average_precision, best_threshold, evaluate
+from galc.metrics import average_precision, best_threshold, calibration, evaluate
 
 
 def random_case(seed, n=60, k=6, levels=None):
@@ -95,7 +95,7 @@ def test_best_threshold_separates_neighbouring_floats():
     assert evaluate(scores, labels, best_threshold(scores, labels))["OF1"] == 100
 
 
-@pytest.mark.parametrize("call", [evaluate, average_precision, best_threshold])
+@pytest.mark.parametrize("call", [evaluate, average_precision, best_threshold, calibration])
 def test_bad_input_is_named(call):
     scores, labels = random_case(2)
     for value in (float("nan"), float("inf")):
@@ -115,3 +115,47 @@ def test_labels_without_any_positive_are_an_error():
     for call in (evaluate, best_threshold):
         with pytest.raises(ValueError, match="no positive"):
             call(torch.rand(3, 2), torch.zeros(3, 2, dtype=torch.bool))
+
+
+# --- calibration -----------------------------------------------------------------------------------------------------
+
+
+def literal_calibration(p: list[float], y: list[bool], bins: int) -> tuple[float, float]:
+    """ECE and Brier score, pair by pair: the bin of a pair is the place of the first one with its probability."""
+    members = {}
+    for value, label in zip(p, y, strict=True):
+        members.setdefault(bins * sum(other < value for other in p) // len(p), []).append((value, label))
+    gaps = [abs(sum(value - label for value, label in pairs)) for pairs in members.values()]
+    return 100 * sum(gaps) / len(p), 100 * sum((a - b) ** 2 for a, b in zip(p, y, strict=True)) / len(p)
+
+
+@given(seed=st.integers(0, 2**31), levels=st.sampled_from([None, 1, 7]), bins=st.integers(1, 20))
+def test_calibration_is_the_literal_sum_over_bins(seed, levels, bins):
+    p, labels = random_case(seed, n=13, k=3, levels=levels)
+    ece, brier = literal_calibration(p.double().flatten().tolist(), labels.flatten().tolist(), bins)
+    found = calibration(p, labels, bins)
+    assert (found["ECE"], found["Brier"]) == pytest.approx((ece, brier), abs=1e-9)
+    assert found["ECE_signed"] == pytest.approx(100 * float(p.double().mean() - labels.double().mean()), abs=1e-9)
+    assert abs(found["ECE_signed"]) <= found["ECE"] + 1e-9
+
+
+def test_labels_drawn_with_their_probabilities_are_calibrated_and_their_squares_are_not():
+    generator = torch.Generator().manual_seed(0)
+    p = torch.rand(4000, 20, generator=generator)
+    labels = torch.rand(p.shape, generator=generator) < p
+    good, timid = calibration(p, labels), calibration(p.square(), labels)
+    assert good["ECE"] < 1 and abs(good["ECE_signed"]) < 0.5 and good["Brier"] == pytest.approx(100 / 6, abs=0.3)
+    assert timid["ECE"] == pytest.approx(100 / 6, abs=0.5) and timid["ECE_signed"] == pytest.approx(-100 / 6, abs=0.5)
+
+
+def test_the_order_of_pairs_with_one_probability_does_not_matter():
+    labels = torch.tensor([[1, 1, 0, 0, 0, 0]]).bool().T
+    p = torch.full((6, 1), 1 / 3)
+    assert calibration(p, labels)["ECE"] == pytest.approx(0, abs=1e-5)
+    assert calibration(p, labels.flip(0))["ECE"] == pytest.approx(0, abs=1e-5)
+
+
+def test_what_is_no_probability_is_refused():
+    scores, labels = random_case(0)
+    with pytest.raises(ValueError, match=r"probabilities must lie in \[0, 1\], got"):
+        calibration(2 * scores, labels)

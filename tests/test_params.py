@@ -24,6 +24,7 @@ from galc.params import (
 WRONG = {
     "data": [None, 3],
     "gold_fraction": ["0.1", None, True, 0.0, 1.0, -0.1, float("nan")],
+    "gold_holdout": ["some", None, 1.0, -0.1],
     "single_label_limit": ["10", 2.5, -1],
     "split_seed": ["0", 0.5, -1],
     "noise": ["banana", None, [0.1], True, 1.5, -0.1, 0.96, float("nan"), float("inf")],

@@ -344,8 +344,8 @@ def test_the_table_of_runs_gives_the_last_epoch_first_and_the_peak_with_its_epoc
 
 def test_the_table_of_costs_separates_shared_stages_from_the_training_of_g():
     runs = [
-        {"method": "galc-plus", "seconds": total, "seconds_estimate": shared, "images": 100, "steps": 30}
-        for total, shared in ((9.0, 6.0), (4.0, 0.0), (5.0, 0.0))
+        {"method": "galc-plus", "seconds": {"silver": 4.0, "clean": before, "run": own}, "images": 100, "steps": 30}
+        for before, own in ((1.0, 5.0), (2.0, 3.0), (9.0, 4.0))
     ]
     assert plots.cost_table(runs).data.loc["GALC-plus"].tolist() == [100, 30, 6.0, 4.0]
 

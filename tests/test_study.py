@@ -80,7 +80,7 @@ def test_every_method_runs_and_leaves_a_complete_record(name, done, tiny):
     assert details["params"] == p.model_dump() and checked(details["params"]) == p
     assert len(details["split"]) == 20 and details["git"] and details["machine"]
     assert {"torch", "timm", "numpy", "python"} <= set(details["versions"])
-    assert details["seconds_estimate"] >= 0
+    assert details["seconds"]["run"] > 0 and record.summary["seconds"] == sum(details["seconds"].values())
     assert details["steps"] == 2 * -(-details["images"] // 16)
     entry = store.read(folder / "cache" / "run" / details["file"])
     assert {"data", "split", "code", "seed", "method", "epochs", "learning_rate"} <= set(entry.record["key"])
@@ -106,6 +106,39 @@ def test_true_correction_has_the_true_matrix_and_the_literal_one_is_no_transitio
     torch.testing.assert_close(records["true-correction"].estimate, records["asl"].true.float())
     assert records["true-correction"].summary["C_row_l1"] == pytest.approx(0, abs=1e-6)
     assert records["galc-slr-literal"].estimate[:6].sum(1).min() > 2  # the last row is the fallback
+
+
+def test_every_method_pays_for_the_stages_it_needs_whoever_computed_them(done, tiny):
+    needed = {name: set(record.details["seconds"]) - {"run"} for name, record in done[1].items()}
+    assert needed["asl"] == needed["clean-only"] == set()
+    assert needed["galc-slr"] == {"silver", "clean", "estimate"}
+    assert needed["galc-plus"] >= {"clean", "posterior", "estimate"}
+    shared = {record.details["seconds"]["clean"] for record in done[1].values() if "clean" in record.details["seconds"]}
+    assert len(shared) == 1 and shared.pop() > 0
+
+
+def test_held_out_gold_images_are_in_no_training_and_no_estimate_and_choose_the_threshold(tiny, monkeypatch):
+    p = checked(tiny | {"gold_fraction": 0.3, "gold_holdout": 0.25, "method": "galc-plus"})
+    its, seen = Study(p), []
+    fit_, crossfit, fitted = stages.fit, galc.crossfit.fit, galc.crossfit.Platt.fit
+    monkeypatch.setattr(
+        stages, "fit", lambda model, data, *a, **o: seen.append(data.index) or fit_(model, data, *a, **o)
+    )
+    monkeypatch.setattr(
+        galc.crossfit, "fit", lambda model, data, *a, **o: seen.append(data.index) or crossfit(model, data, *a, **o)
+    )
+    platt = []
+    monkeypatch.setattr(galc.crossfit.Platt, "fit", lambda s, x, y, *a: platt.append(len(x)) or fitted(s, x, y, *a))
+    record = its.run()
+    held, gold = set(its.split.held.tolist()), its.split.gold
+    assert len(seen) > 4 and platt and held
+    assert not held & set(torch.cat(seen).tolist()) and set(platt) == {len(gold)}
+    whole = Study(p.replace(gold_holdout=0.0)).split
+    assert sorted([*held, *gold.tolist()]) == whole.gold.tolist() and torch.equal(whole.silver, its.split.silver)
+
+    at_gold = metrics.evaluate(record.scores, its.test.labels, record.summary["threshold_gold"])
+    assert (record.summary["CF1_gold"], record.summary["OF1_gold"]) == (at_gold["CF1"], at_gold["OF1"])
+    assert not {"CF1_gold", "OF1_gold"} & set(study.run(checked(tiny | {"method": "gold-only"})).summary)
 
 
 def test_classes_without_gold_or_single_label_images_are_reported_and_stop_nothing(done, tiny):
@@ -238,6 +271,7 @@ def test_a_broken_shared_stage_is_computed_again(tiny):
 # a value of every parameter that is not the one of `tiny`
 OTHER = {
     "gold_fraction": 0.3,
+    "gold_holdout": 0.2,
     "single_label_limit": 2,
     "split_seed": 5,
     "noise": 0.2,
@@ -284,7 +318,7 @@ def test_the_same_data_in_another_folder_is_the_same_run(tiny, colours, tmp_path
 
 # modules that a run imports and that do not decide its numbers: their effect is in the keys by content or value
 NEUTRAL = set(
-    """backbone csv_reader data download images methods params pictogram_glyphs pictogram_labels pictogram_scenes
+    """backbone costs csv_reader data download images methods params pictogram_glyphs pictogram_labels pictogram_scenes
     pictograms progress readers record store""".split()  # noqa: SIM905
 )
 

@@ -136,20 +136,21 @@ def run_table(table: pd.DataFrame) -> Styler:
 
 
 def cost_table(runs: Sequence[Mapping]) -> Styler:
-    """What each method costs on one core; ``runs``: summary and details of a record each.
+    """What each method costs on one core, medians; ``runs``: the record's summary and details of each.
 
-    Stages that runs share are paid for by the first that needs them: the largest time of steps 1 and 2 is the one
-    without help, the median of step 3 is that of any run.
+    Steps 1 and 2 are all stages that a run needs before its own training, whether or not other runs share them.
     """
-    frame = pd.DataFrame(runs)[["method", "seconds", "seconds_estimate", "images", "steps"]]
-    frame["own"] = frame["seconds"] - frame["seconds_estimate"]
+    rows = [{name: run[name] for name in ("method", "seconds", "images", "steps")} for run in runs]
+    frame = pd.DataFrame(rows)
+    frame["own"] = [seconds["run"] for seconds in frame["seconds"]]
+    frame["before"] = [sum(seconds.values()) - seconds["run"] for seconds in frame["seconds"]]
     groups = frame.groupby("method", sort=False)
     table = pd.DataFrame(
         {
             "training images": groups["images"].max(),
             "gradient steps of g": groups["steps"].max(),
-            "steps 1 and 2 (s, at most)": groups["seconds_estimate"].max(),
-            "step 3 (s, median)": groups["own"].median(),
+            "steps 1 and 2 (s)": groups["before"].median(),
+            "step 3 (s)": groups["own"].median(),
         }
     )
     table.index = pd.Index([method_style(name).title for name in table.index])
