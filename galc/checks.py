@@ -36,23 +36,39 @@ def check_scores(scores: Tensor, labels: Tensor | None = None, name: str = "scor
     return scores
 
 
-def check_transition(transition: Tensor, num_classes: int | None = None) -> Tensor:
+def check_transition(transition: Tensor, num_classes: int | None = None, losing: bool = False) -> Tensor:
     """``transition`` as a float tensor C (K, K), C[i, j] = P(label i was turned into label j); rows sum to 1.
 
-    Raises ValueError, naming the row, unless C is square (of ``num_classes`` where given), finite, not negative,
-    and every row sums to 1 within 1e-5.
+    ``losing``: rows may sum to less than 1, where labels vanish. Raises ValueError, naming the row, unless C is square
+    (of ``num_classes`` where given), finite, not negative, and every row sums to 1 (at most 1) within 1e-5.
     """
     transition = torch.as_tensor(transition)
     size = transition.shape[-1] if num_classes is None and transition.ndim else num_classes
     if transition.shape != (size, size) or not size:
         raise ValueError(f"transition must be ({size or 'K'}, {size or 'K'}), got shape {tuple(transition.shape)}")
     transition = transition if transition.dtype == torch.float64 else transition.float()
+    excess = transition.sum(1) - 1
     for wrong, what in (
         (~torch.isfinite(transition).all(1), "holds NaN or infinity"),
         ((transition < 0).any(1), "holds a negative probability"),
-        ((transition.sum(1) - 1).abs() > 1e-5, "does not sum to 1 (rows are the true class)"),
+        (
+            (excess if losing else excess.abs()) > 1e-5,
+            f"does not sum to {'at most ' * losing}1 (rows are the true class)",
+        ),
     ):
         if wrong.any():
             row = int(wrong.nonzero()[0])
             raise ValueError(f"row {row} of the transition matrix {what}; its sum is {transition[row].sum():.6g}")
     return transition
+
+
+def check_rates(rates: Tensor, num_classes: int, name: str) -> Tensor:
+    """``rates`` (K,) as float64. Raises ValueError, naming the class, unless all lie in [0, 1]."""
+    rates = torch.as_tensor(rates, dtype=torch.float64)
+    if rates.shape != (num_classes,):
+        raise ValueError(f"{name} must be ({num_classes},), a rate for each class, got shape {tuple(rates.shape)}")
+    wrong = ~((rates >= 0) & (rates <= 1))  # NaN is wrong, too
+    if wrong.any():
+        k = int(wrong.nonzero()[0])
+        raise ValueError(f"{name}: rates lie in [0, 1], got {rates[k].item():.6g} for class {k}")
+    return rates

@@ -1,19 +1,26 @@
-"""Label noise: transition matrices, and the corruption of labels that follows them.
+"""Label noise: what it is, and the corruption of labels that follows it.
 
 A transition matrix C is row-stochastic (K, K), C[i, j] = P(label i was turned into label j): rows are the true class,
-columns the noisy class. Noise keeps the number of labels of every image, and a flipped label is always wrong: its
-new class is in neither the image's clean label set nor among its other new labels (paper, Sec. 4.1).
+columns the noisy class. A flipped label is always wrong: its new class is in neither the image's clean label set nor
+among its other new labels (paper, Sec. 4.1). Flips keep the number of labels of every image. `Noise` may also remove
+labels and add wrong ones from nowhere, which does not.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from galc.checks import check_labels, check_transition
+from galc import noise_draw
+from galc.checks import check_labels, check_rates, check_transition
+from galc.noise_flip import Flips, check_same_shape, flip, inject, observed
 
-__all__ = ["Flips", "check_transition", "flip", "inject", "observed", "pair_flip", "symmetric"]
+__all__ = ["Changes", "Flips", "Injected", "Noise", "changes", "flip", "inject", "observed", "pair_flip", "symmetric"]
+
+REMOVAL, ADDITION = 11, 12  # streams of random numbers, apart from that of the flips
 
 
 def symmetric(num_classes: int, rate: float) -> Tensor:
@@ -36,98 +43,6 @@ def pair_flip(num_classes: int, rate: float) -> Tensor:
     return (1 - rate) * identity + rate * identity.roll(1, dims=1)
 
 
-class Flips(NamedTuple):
-    """What `flip` did: the noisy labels (N, K) bool, and one entry of (F,) int64 for every flipped label.
-
-    ``requested`` is the number of flips asked for; it exceeds F where images had no room for more wrong labels.
-    """
-
-    noisy: Tensor
-    image: Tensor
-    source: Tensor
-    target: Tensor
-    requested: int
-
-
-def inject(labels: Tensor, transition: Tensor, seed: int) -> Tensor:
-    """Noisy labels (N, K) bool of clean ``labels`` (N, K) under C (K, K); see `flip`. The input is untouched."""
-    return flip(labels, transition, seed).noisy
-
-
-def flip(labels: Tensor, transition: Tensor, seed: int) -> Flips:
-    """Flip labels (N, K) under C (K, K), and say which became which. The same seed gives the same in any process.
-
-    Which labels: systematic sampling of all labels in random order, with the inclusion probability 1 - C_ii of
-    their class. So exactly round(sum of 1 - C_ii) labels are flipped; under symmetric noise they are a uniformly
-    drawn round(rate * number of labels) of them. Into what: by row i of C, restricted to the classes that are
-    neither in the image's clean label set nor already a target there, one label of an image after the other.
-
-    Where that leaves no class of positive probability (pair flip with class i + 1 in the image, or a crowded
-    image), the label stays, and its flip passes to another label: of its own class if the clean set forbids it;
-    if an earlier flip in the image does, of its own class or else of any. What nobody can take is left out:
-    `observed` and ``requested`` show the shortfall.
-
-    Raises ValueError for a matrix that is no transition matrix of K classes, and, naming image and class, for an
-    image that has every class (no absent one to flip to) while one of its classes has C_ii < 1.
-    """
-    clean = check_labels(labels).cpu().numpy()
-    matrix = check_transition(transition, clean.shape[1]).detach().cpu().double().numpy()
-    rate = 1 - matrix.diagonal()
-    matrix = matrix * (1 - np.eye(len(matrix)))
-    _check_room(clean, rate)
-
-    image, source = np.nonzero(clean)
-    requested = round(round(float(rate[source].sum()), 6))  # 6 digits: 0.1 * 25 must tie as 2.5 does
-    possible = (rate[source] > 0) & (_free_mass(clean, matrix)[image, source] > 0)
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(np.flatnonzero(possible))
-    chosen = _systematic(_passed_on(rate, source, order), order)
-
-    taken, target = clean.copy(), np.full(len(image), -1)
-    waiting = order[~np.isin(order, chosen)]
-    while len(chosen):
-        _draw_targets(chosen, image, source, target, taken, matrix, generator)
-        failed = chosen[target[chosen] < 0]
-        chosen, waiting = _replacements(source[failed], waiting, source)
-    flipped = np.flatnonzero(target >= 0)
-    image, source, target = image[flipped], source[flipped], target[flipped]
-    noisy = clean.copy()
-    noisy[image, source] = False
-    noisy[image, target] = True
-    return Flips(*map(torch.from_numpy, (noisy, image, source, target)), requested)
-
-
-def observed(clean: Tensor, noisy: Tensor | Flips) -> Tensor:
-    """The C (K, K) that the flips really had: row i is the fate of the labels of class i; float64, rows sum to 1.
-
-    From `Flips` it is exact. From two label matrices (N, K), which do not say which label became which, every
-    label that an image lost counts as turned into each of the m classes the image gained with weight 1 / m; the
-    diagonal is exact then as well. A class without labels gets the identity row.
-
-    Raises ValueError where shapes differ or an image has not kept its number of labels.
-    """
-    clean = check_labels(clean, "clean").cpu()
-    noisy_labels = check_labels(noisy.noisy if isinstance(noisy, Flips) else noisy, "noisy").cpu()
-    if clean.shape != noisy_labels.shape:
-        raise ValueError(f"clean {tuple(clean.shape)} and noisy {tuple(noisy_labels.shape)} differ in shape")
-    lost, gained = (clean & ~noisy_labels).double(), (noisy_labels & ~clean).double()
-    differ = lost.sum(1) != gained.sum(1)
-    if differ.any():
-        row = int(differ.nonzero()[0])
-        raise ValueError(
-            f"image {row} has {int(clean[row].sum())} clean and {int(noisy_labels[row].sum())} noisy labels; "
-            "noise keeps their number"
-        )
-    if isinstance(noisy, Flips):
-        counts = torch.zeros(clean.shape[1], clean.shape[1], dtype=torch.float64)
-        counts.index_put_((noisy.source, noisy.target), torch.ones(len(noisy.source)).double(), accumulate=True)
-    else:
-        counts = lost.T @ (gained / gained.sum(1, keepdim=True).clamp(min=1))
-    counts += torch.diag((clean & noisy_labels).sum(0).double())
-    total = clean.sum(0).double()[:, None]
-    return torch.where(total > 0, counts / total.clamp(min=1), torch.eye(len(counts), dtype=torch.float64))
-
-
 def _check_kind(num_classes: int, rate: float) -> None:
     if num_classes < 2:
         raise ValueError(f"noise needs at least 2 classes, got num_classes={num_classes}")
@@ -135,65 +50,145 @@ def _check_kind(num_classes: int, rate: float) -> None:
         raise ValueError(f"rate must lie in [0, 1], got {rate}")
 
 
-def _check_room(clean: np.ndarray, rate: np.ndarray) -> None:
-    full = clean.all(1) & (rate > 0).any()
-    if full.any():
-        row, column = int(np.flatnonzero(full)[0]), int(np.flatnonzero(rate > 0)[0])
-        raise ValueError(
-            f"image {row} has all {clean.shape[1]} classes: class {column} has no absent class to be flipped to; "
-            "leave the image out, or add classes"
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """What happens to labels. Labels are removed, those that are left are flipped, and wrong ones are added.
+
+    transition : (K, K), C[i, j] = P(label i was turned into label j | it was not removed); rows sum to 1
+    removed    : (K,), P(a label of the class vanishes)
+    added      : (K,), P(the class appears from nowhere on an image that has it neither truly nor by a flip)
+
+    All float64. Raises ValueError, naming row or class, for what are no probabilities.
+    """
+
+    transition: Tensor
+    removed: Tensor
+    added: Tensor
+
+    def __post_init__(self):
+        transition = check_transition(self.transition).detach().cpu().double()
+        rates = {name: check_rates(getattr(self, name), len(transition), name).cpu() for name in ("removed", "added")}
+        for name, value in {"transition": transition, **rates}.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, transition: Tensor) -> "Noise":
+        """Noise that only flips, under C (K, K)."""
+        none = torch.zeros(len(transition), dtype=torch.float64)
+        return cls(transition, none, none)
+
+    @property
+    def fate(self) -> Tensor:
+        """(K, K + 1) float64: what becomes of a label of class i, rows sum to 1. Column K: it vanishes."""
+        stays = (1 - self.removed)[:, None] * self.transition
+        return torch.cat([stays, self.removed[:, None]], dim=1)
+
+    @property
+    def arrivals(self) -> Tensor:
+        """(K, K) float64: `fate` without its last column; rows sum to 1 - removed. What corrections take as C."""
+        return self.fate[:, :-1]
+
+    @property
+    def keeps_count(self) -> bool:
+        """Whether every image keeps its number of labels."""
+        return not (self.removed.any() or self.added.any())
+
+    @property
+    def nature(self) -> str:
+        """What has to be known of it: a rate ("symmetric"), a matrix ("targets"), or more ("count-changing")."""
+        if not self.keeps_count:
+            return "count-changing"
+        rate = 1 - float(self.transition[0, 0])
+        same = torch.allclose(self.transition, symmetric(len(self.transition), rate), rtol=0, atol=1e-9)
+        return "symmetric" if same else "targets"
+
+    def inject(self, labels: Tensor, seed: int) -> "Injected":
+        """Noisy labels of clean ``labels`` (N, K), and what was done to them. The same seed gives the same anywhere.
+
+        Removed and added labels are drawn by systematic sampling, so their numbers are within one of the request in
+        every class; flips as in `flip`. An added label is in neither the image's clean set nor among its flips'
+        targets. Raises ValueError as `flip` does.
+        """
+        labels = check_labels(labels).cpu()
+        clean = labels.numpy()
+        draw = lambda where, rate, stream: noise_draw.by_class(  # noqa: E731
+            where, rate.numpy(), np.random.default_rng([seed, stream])
+        )
+        removed = draw(clean, self.removed, REMOVAL)
+        flips = self._flip(labels & ~torch.from_numpy(removed), labels, seed)
+        added = draw(~(clean | flips.noisy.numpy()), self.added, ADDITION)
+        removed, added = torch.from_numpy(removed), torch.from_numpy(added)
+        return Injected(labels, flips.noisy | added, flips, removed, added)
+
+    def _flip(self, labels: Tensor, clean: Tensor, seed: int) -> Flips:
+        return flip(labels, self.transition, seed, barred=clean)
+
+    def expected(self, labels: Tensor) -> "Changes":
+        """The changes of clean ``labels`` (N, K) that this noise asks for, were no label ever in another's way."""
+        counts = check_labels(labels).sum(0).double()
+        moved = counts[:, None] * self.arrivals
+        flips = moved.sum(0) - moved.diagonal()
+        absent = (len(labels) - counts - flips).clamp(min=0)
+        return Changes(counts, counts - moved.diagonal(), flips + self.added * absent)
+
+
+class Injected(NamedTuple):
+    """Labels and their noise: ``clean`` and ``noisy`` (N, K) bool, and what happened in between.
+
+    ``removed`` and ``added``: (N, K) bool; ``flips``: of the labels that were not removed, to where.
+    """
+
+    clean: Tensor
+    noisy: Tensor
+    flips: Flips
+    removed: Tensor
+    added: Tensor
+
+    def observed(self) -> Noise:
+        """The noise that there really was, in `Noise`'s terms: exact, from the record. A class without labels: none."""
+        share = lambda part, of: part.sum(0).double() / of.sum(0).clamp(min=1)  # noqa: E731
+        return Noise(
+            observed(self.clean & ~self.removed, self.flips),
+            share(self.removed, self.clean),
+            share(self.added, ~(self.clean | self.flips.noisy)),
         )
 
 
-def _free_mass(clean: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(N, K): how many classes absent from image n class i may be turned into. Counts, so that 0 is exact."""
-    return (~clean).astype(np.float32) @ (matrix.T > 0).astype(np.float32)
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """How many labels each class had, lost and gained: ``labels``, ``lost`` and ``gained``, all (K,) float64.
+
+    A flip is one label lost and one gained. Rates of the two are always told apart: nothing else shows whether labels
+    are missing, wrong, or both. NaN where a rate has no labels to be one of.
+    """
+
+    labels: Tensor
+    lost: Tensor
+    gained: Tensor
+
+    @property
+    def removed(self) -> Tensor:
+        """(K,) the share of each class's clean labels that are gone."""
+        return self.lost / self.labels
+
+    @property
+    def added(self) -> Tensor:
+        """(K,) the share of each class's noisy labels that are wrong."""
+        return self.gained / (self.labels - self.lost + self.gained)
+
+    @cached_property
+    def labels_removed(self) -> float:
+        """The share of all clean labels that are gone."""
+        return float(self.lost.sum() / self.labels.sum())
+
+    @cached_property
+    def labels_added(self) -> float:
+        """The share of all noisy labels that are wrong."""
+        return float(self.gained.sum() / (self.labels - self.lost + self.gained).sum())
 
 
-def _passed_on(rate: np.ndarray, source: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Inclusion probabilities of the labels in ``order``, raised so that they carry their whole class's flips."""
-    wanted = rate * np.bincount(source, minlength=len(rate))
-    possible = np.bincount(source[order], minlength=len(rate))
-    return np.minimum(wanted / np.maximum(possible, 1), 1)[source[order]]
-
-
-def _systematic(probability: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """round(sum of ``probability``) labels of ``order``: those under the points 0.5, 1.5, ... of the running sum."""
-    running = np.cumsum(probability)
-    total = round(round(float(running[-1]), 6)) if len(order) else 0
-    where = np.searchsorted(running, np.arange(total) + 0.5)
-    return order[np.unique(where.clip(max=len(order) - 1))]
-
-
-def _draw_targets(chosen, image, source, target, taken, matrix, generator) -> None:
-    """Fill ``target`` and ``taken`` for the ``chosen`` labels, one label of every image at a time."""
-    turn = _rank(image[chosen])
-    for now in range(turn.max() + 1):
-        labels = chosen[turn == now]
-        running = np.cumsum(np.where(taken[image[labels]], 0, matrix[source[labels]]), axis=1)
-        mass = running[:, -1]
-        labels, running = labels[mass > 0], running[mass > 0]
-        point = generator.random(len(labels)) * running[:, -1]
-        target[labels] = np.minimum((running <= point[:, None]).sum(1), (running < running[:, -1:]).sum(1))
-        taken[image[labels], target[labels]] = True
-
-
-def _replacements(failed: np.ndarray, waiting: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As many of the ``waiting`` labels as ``failed`` classes: of the same classes first, then of any."""
-    if not len(failed):
-        return waiting[:0], waiting
-    classes = source[waiting]
-    take = _rank(classes) < np.bincount(failed, minlength=source.max() + 1)[classes]
-    rest = np.flatnonzero(~take)
-    take[rest[: len(failed) - np.count_nonzero(take)]] = True
-    return waiting[take], waiting[~take]
-
-
-def _rank(values: np.ndarray) -> np.ndarray:
-    """How many equal values stand before each one."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    start = np.maximum.accumulate(np.where(np.diff(ordered, prepend=-1) != 0, np.arange(len(values)), 0))
-    rank = np.empty(len(values), dtype=np.int64)
-    rank[order] = np.arange(len(values)) - start
-    return rank
+def changes(clean: Tensor, noisy: Tensor) -> Changes:
+    """What noise of any kind did to labels (N, K). Raises ValueError where shapes differ."""
+    clean, noisy = check_labels(clean, "clean"), check_labels(noisy, "noisy")
+    check_same_shape(clean, noisy)
+    return Changes(*(part.sum(0).double() for part in (clean, clean & ~noisy, noisy & ~clean)))

@@ -24,8 +24,8 @@ from galc.trainer import Fit, Loss, Recipe, TrainingSet, fit, predict
 
 Log = Callable[[str], None] | None
 # modules whose code decides a result; figures, readers and reports do not
-SCIENCE = """asl attribution augment checks correction crossfit estimator metrics models noise objectives setup stages
-study trainer"""
+SCIENCE = """asl attribution augment checks correction crossfit estimator metrics models noise noise_draw noise_flip
+objectives setup stages study trainer"""
 
 
 @cache
