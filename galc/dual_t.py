@@ -18,7 +18,6 @@ Where the scores rank an image's clean labels first, the first factor is the ide
 Otherwise the model's errors stand in both factors: y~ is taken for independent of y given y', which it is not.
 """
 
-import torch
 from torch import Tensor
 
 from galc.checks import check_labels, check_scores

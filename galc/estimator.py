@@ -10,9 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from galc import attribution
+from galc import attribution, likelihood
 from galc.asl import calibrate_logits
 from galc.checks import check_labels, check_scores, check_transition
+from galc.dual_t import dual_t
 
 SCALES = ("sigmoid", "raw", "rows")
 
@@ -177,6 +178,10 @@ ESTIMATORS: dict[str, Callable[..., Tensor]] = {
     ),
     "pooled-rate": lambda silver_posterior, silver_labels: attribution.pooled(silver_posterior, silver_labels),
     "attribution": lambda silver_posterior, silver_labels: attribution.estimate(silver_posterior, silver_labels),
+    "likelihood": lambda silver_posterior, silver_labels: likelihood.estimate(silver_posterior, silver_labels),
+    "dual-t": lambda gold_logits, gold_labels, single_logits, single_labels, silver_logits, silver_labels: dual_t(
+        torch.cat([gold_logits, single_logits]), torch.cat([gold_labels, single_labels]), silver_logits, silver_labels
+    ),
 }
 
 
@@ -191,6 +196,7 @@ def estimate(name: str, **evidence: Tensor) -> Tensor:
     """C (K, K) by the named estimator; `needs` lists its evidence, more may be given.
 
     gold_logits, single_logits   (n, K) logits of the silver model on trusted images
+    silver_logits                (n, K) the same on the noisy images, which it was trained on
     gold_labels, single_labels   (n, K) bool, their clean labels
     single_clean                 (n, K) cross-fitted probabilities of the clean labels
     silver_posterior             (n, K) the same for the noisy images

@@ -24,8 +24,8 @@ from galc.trainer import Fit, Loss, Recipe, TrainingSet, fit, predict
 
 Log = Callable[[str], None] | None
 # modules whose code decides a result; figures, readers and reports do not
-SCIENCE = """asl attribution augment checks correction crossfit estimator metrics models noise noise_draw noise_flip
-objectives setup stages study trainer"""
+SCIENCE = """asl attribution augment checks correction crossfit dual_t estimator filtering likelihood metrics models
+noise noise_draw noise_flip objectives reweighting setup stages study trainer"""
 
 
 @cache
@@ -229,6 +229,7 @@ class Stages:
             "single_logits": lambda: logits(single),
             "single_labels": lambda: self.train.labels[single],
             "single_clean": lambda: self.clean_posterior[single],
+            "silver_logits": lambda: logits(silver),
             "silver_labels": lambda: self._silver_labels,
             "silver_posterior": lambda: self.noisy_posterior[silver],
         }

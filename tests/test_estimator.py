@@ -5,9 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from galc import attribution
+from galc import attribution, likelihood
 from galc.asl import calibrate, calibrate_logits
 from galc.checks import check_transition
+from galc.dual_t import dual_t
 from galc.estimator import (
     ESTIMATORS,
     calibrated_regulators,
@@ -276,6 +277,7 @@ def evidence() -> dict:
         "single_labels": one,
         "single_clean": torch.rand(len(one), K, generator=generator),
         "silver_posterior": torch.rand(60, K, generator=generator),
+        "silver_logits": torch.randn(60, K, generator=generator),
         "silver_labels": silver,
         "true": pair_flip(K, 0.3),
     }
@@ -294,6 +296,13 @@ DIRECT = {
     ),
     "pooled-rate": lambda e: attribution.pooled(e["silver_posterior"], e["silver_labels"]),
     "attribution": lambda e: attribution.estimate(e["silver_posterior"], e["silver_labels"]),
+    "likelihood": lambda e: likelihood.estimate(e["silver_posterior"], e["silver_labels"]),
+    "dual-t": lambda e: dual_t(
+        torch.cat([e["gold_logits"], e["single_logits"]]),
+        torch.cat([e["gold_labels"], e["single_labels"]]),
+        e["silver_logits"],
+        e["silver_labels"],
+    ),
 }
 
 
@@ -325,7 +334,7 @@ def test_an_estimator_needs_what_it_says_and_no_more(name):
 
 def test_an_unknown_estimator_is_refused_with_the_known_ones():
     for call in (lambda: needs("gcl"), lambda: estimate("gcl")):
-        with pytest.raises(ValueError, match=r"no estimator 'gcl'; choose one of true, .*attribution"):
+        with pytest.raises(ValueError, match=r"no estimator 'gcl'; choose one of true, .*dual-t"):
             call()
 
 

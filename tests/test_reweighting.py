@@ -75,7 +75,7 @@ def test_weights_follow_the_classes_when_these_are_renumbered(seed, order):
 
 @given(seed=st.integers(0, 2**31))
 def test_weights_are_bounded_by_what_survives(seed):
-    """q / q~ <= 1 / C_jj where observed; finite and not negative everywhere, for certain q and a C without a diagonal."""
+    """q / q~ <= 1 / C_jj where observed; finite and not negative for certain q and any C."""
     q, labels, c = case(seed)
     weights = importance(q, labels, c)
     assert (weights[labels] <= (1 / c.diagonal()).expand_as(q)[labels] + 1e-9).all()
