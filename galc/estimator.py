@@ -141,12 +141,13 @@ def calibrated_regulators(single_logits: Tensor, single_clean: Tensor, labels: T
     since these few images cannot tell where the flips went.
 
     single_logits (N, K) of the silver model trained with ASL, single_clean (N, K) cross-fitted probabilities,
-    ``labels`` (N, K) bool with one label a row. Returns float32 (K, K), rows sum to 1; a class without
-    single-label images gets the mean ratio. Raises ValueError without any single-label image.
+    ``labels`` (N, K) bool with one label a row. Where a row has several, Q_k also counts what the image's other labels
+    turn into k, a few off-diagonal entries of C too much. Returns float32 (K, K), rows sum to 1; a class without
+    images gets the mean ratio. Raises ValueError without any image.
     """
     labels = check_labels(labels)
     if not len(labels):
-        raise ValueError("no single-label image: raise single_label_limit, or choose an estimator that needs none")
+        raise ValueError("calibrated regulators need a clean image: raise single_label_limit or gold_fraction")
     noisy = calibrate_logits(check_scores(single_logits, labels, "single_logits")).sigmoid().double()
     clean = check_scores(single_clean, labels, "single_clean").double()
     expected, present = ((part * labels).sum(0) for part in (noisy, clean))
@@ -155,6 +156,20 @@ def calibrated_regulators(single_logits: Tensor, single_clean: Tensor, labels: T
     kept = ((counts * ratio + prior * mean) / (counts + prior)).clamp(0, 1)
     spread = ((1 - kept) / (len(kept) - 1))[:, None].expand(-1, len(kept)).clone()
     return (spread - torch.diag(spread.diagonal()) + torch.diag(kept)).float()
+
+
+def _regulators_of_clean_images(
+    single_logits: Tensor,
+    single_clean: Tensor,
+    single_labels: Tensor,
+    gold_logits: Tensor,
+    gold_clean: Tensor,
+    gold_labels: Tensor,
+) -> Tensor:
+    """`calibrated_regulators` of the single-label images; without any, of the gold images, which are clean as well."""
+    if len(single_labels):
+        return calibrated_regulators(single_logits, single_clean, single_labels)
+    return calibrated_regulators(gold_logits, gold_clean, gold_labels)
 
 
 def _algorithm_1(scale: str) -> Callable[..., Tensor]:
@@ -173,9 +188,7 @@ ESTIMATORS: dict[str, Callable[..., Tensor]] = {
     "algorithm-1-rows": _algorithm_1("rows"),
     "glc": lambda gold_logits, gold_labels: glc(gold_logits.sigmoid(), gold_labels),
     "glc-calibrated": lambda gold_logits, gold_labels: glc(calibrate_logits(gold_logits).sigmoid(), gold_labels),
-    "calibrated-regulators": lambda single_logits, single_clean, single_labels: calibrated_regulators(
-        single_logits, single_clean, single_labels
-    ),
+    "calibrated-regulators": _regulators_of_clean_images,
     "pooled-rate": lambda silver_posterior, silver_labels: attribution.pooled(silver_posterior, silver_labels),
     "attribution": lambda silver_posterior, silver_labels: attribution.estimate(silver_posterior, silver_labels),
     "likelihood": lambda silver_posterior, silver_labels: likelihood.estimate(silver_posterior, silver_labels),
@@ -198,7 +211,7 @@ def estimate(name: str, **evidence: Tensor) -> Tensor:
     gold_logits, single_logits   (n, K) logits of the silver model on trusted images
     silver_logits                (n, K) the same on the noisy images, which it was trained on
     gold_labels, single_labels   (n, K) bool, their clean labels
-    single_clean                 (n, K) cross-fitted probabilities of the clean labels
+    single_clean, gold_clean     (n, K) cross-fitted probabilities of the clean labels
     silver_posterior             (n, K) the same for the noisy images
     silver_labels                (n, K) bool, the noisy labels
     true                         (K, K) the injected C, for the upper bound

@@ -228,6 +228,7 @@ class Stages:
             "gold_labels": lambda: self.train.labels[gold],
             "single_logits": lambda: logits(single),
             "single_labels": lambda: self.train.labels[single],
+            "gold_clean": lambda: self.clean_posterior[gold],
             "single_clean": lambda: self.clean_posterior[single],
             "silver_logits": lambda: logits(silver),
             "silver_labels": lambda: self._silver_labels,

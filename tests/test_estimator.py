@@ -251,7 +251,7 @@ def test_calibrated_regulators_lean_on_the_mean_where_images_are_few():
 
 def test_calibrated_regulators_say_what_is_wrong():
     labels, scores = torch.eye(K, dtype=torch.bool), torch.zeros(K, K)
-    with pytest.raises(ValueError, match="no single-label image: raise single_label_limit"):
+    with pytest.raises(ValueError, match="need a clean image: raise single_label_limit or gold_fraction"):
         calibrated_regulators(scores[:0], scores[:0], labels[:0])
     broken = scores.clone()
     broken[2, 1] = float("nan")
@@ -273,6 +273,7 @@ def evidence() -> dict:
     return {
         "gold_logits": torch.randn(len(several), K, generator=generator),
         "gold_labels": several,
+        "gold_clean": torch.rand(len(several), K, generator=torch.Generator().manual_seed(2)),
         "single_logits": torch.randn(len(one), K, generator=generator),
         "single_labels": one,
         "single_clean": torch.rand(len(one), K, generator=generator),
@@ -318,6 +319,13 @@ def test_every_estimator_is_called_by_its_name_with_its_evidence(name):
     torch.testing.assert_close(matrix, DIRECT[name](evidence()), rtol=1e-3, atol=1e-4)
     if name not in ("algorithm-1", "algorithm-1-raw"):
         check_transition(matrix, K)
+
+
+def test_without_single_label_images_gold_images_are_the_regulators():
+    e = evidence()
+    none = {name: value[:0] if name.startswith("single") else value for name, value in e.items()}
+    expected = calibrated_regulators(e["gold_logits"], e["gold_clean"], e["gold_labels"])
+    assert torch.equal(estimate("calibrated-regulators", **none), expected)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

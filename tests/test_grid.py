@@ -157,8 +157,8 @@ def test_an_interrupted_grid_goes_on_from_where_it_was(tiny, undisturbed, traine
 
 
 def test_a_run_that_fails_stops_the_rest_and_says_why(tiny, trained):
-    points = expand(tiny | {"single_label_limit": 0}, {"method": ["asl", "galc-slr", *["bce"] * 3]})
-    with pytest.raises(ValueError, match="no single-label image: raise single_label_limit"):
+    points = expand(tiny | {"folds": 60}, {"method": ["asl", "galc-plus", *["bce"] * 3]})
+    with pytest.raises(ValueError, match="cannot be split into 60 folds"):
         run_all(points, workers=1)
     assert study.Study(points[0]).is_cached
 

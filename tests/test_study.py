@@ -17,6 +17,7 @@ import galc.crossfit
 from galc import metrics, stages, store, study
 from galc.checks import check_transition
 from galc.data import MultiLabelData
+from galc.estimator import calibrated_regulators
 from galc.methods import METHODS
 from galc.params import Params, checked
 from galc.study import Study
@@ -408,15 +409,17 @@ def test_two_processes_with_the_same_parameters_train_once_and_get_the_same(tiny
     np.testing.assert_array_equal(own, np.load(log.with_suffix(".npy")))
 
 
-def test_without_single_label_images_only_the_estimator_that_needs_them_refuses(tiny):
+def test_without_single_label_images_every_method_runs_with_gold_images_as_regulators(tiny):
     none = tiny | {"single_label_limit": 0}
     assert len(Study(checked(none)).split.single) == 0
-    for name in ("asl", "clean-only", "galc-slr-literal", "galc-plus"):
+    for name in ("asl", "clean-only", "galc-slr-literal", "galc-slr", "galc-plus"):
         assert study.run(checked(none | {"method": name})).details["fallback"]["no single-label image"] == list(
             Study(checked(none)).train.classes
         )
-    with pytest.raises(ValueError, match="no single-label image: raise single_label_limit"):
-        study.run(checked(none | {"method": "galc-slr"}))
+    its = Study(checked(none))
+    logits, gold = torch.from_numpy(its.silver.arrays["logits"]), its.split.gold
+    expected = calibrated_regulators(logits[gold], its.clean_posterior[gold], its.train.labels[gold])
+    torch.testing.assert_close(its.estimate("calibrated-regulators"), expected)
 
 
 def test_cross_fitted_models_train_for_fold_epochs_however_long_the_others_train(tiny):
