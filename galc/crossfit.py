@@ -4,13 +4,15 @@ A model that has seen a label repeats it, wrong or not. Splitting the data into 
 model trained on the others gives scores that know the image and not its label: what posteriors need.
 """
 
+import copy
 from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from galc.trainer import Loss, Recipe, TrainingSet, Transform, fit, predict
+from galc.batch import Loss, TrainingSet
+from galc.trainer import Recipe, Transform, fit, predict
 
 
 def folds(count: int, number: int, seed: int) -> torch.Tensor:
@@ -37,7 +39,8 @@ def crossfit(
     """Logits (N, K) for every image of the data set, from models that were not trained on it.
 
     Images of the training set get the averaged weights of the model whose fold they are; all others the mean
-    over the fold models. ``transform`` augments, ``prepare`` only prepares a batch for prediction.
+    over the fold models. ``transform`` augments, ``prepare`` only prepares a batch for prediction. A loss with a state
+    starts each fold from the state it is given in, and is left so.
     """
     assignment = folds(len(data.index), number, seed)
     total = torch.zeros(len(data.inputs), data.targets.shape[1])
@@ -45,7 +48,8 @@ def crossfit(
     for fold in range(number):
         held = assignment == fold
         torch.manual_seed(seed + fold)
-        model = fit(build(), data.take(~held), loss, recipe, seed + fold, transform=transform).ema
+        own = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
+        model = fit(build(), data.take(~held), own, recipe, seed + fold, transform=transform).ema
         logits = predict(model, data.inputs, transform=prepare)
         held_out[held] = logits[data.index[held]]
         total += logits / number

@@ -1,10 +1,10 @@
 """The methods of the study, one row each: what they train on, how C is estimated, how it enters the loss.
 
-Everything else (model, dropout, batches, learning rate, seeds, noise) is the same for every row, so a table of
-these rows compares methods and nothing else. ``asl-no-dropout`` alone differs in one more thing, and says so.
+Everything else (model, dropout, batches, learning rate, epochs, seeds, noise) is the same for every row, so a table
+of these rows compares methods and nothing else. A row that differs in one more thing says so.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 
@@ -13,26 +13,38 @@ class Method:
     """One row.
 
     title      : as printed in tables and figures
-    data       : "all" = S ∪ G, "gold" = G, "clean" = G ∪ single-label images, "everything" = S ∪ G ∪ single-label
-    loss       : "asl" or "bce", for labels that are taken as they are
+    data       : "all" = S ∪ G, "silver" = S, "gold" = G, "clean" = G ∪ single-label images, "everything" = S ∪ G ∪
+                 single-label
+    loss       : name in galc.objectives.PLAIN, for labels that are taken as they are: all of them where there is no
+                 correction, those of trusted images where there is one
     estimator  : name in galc.estimator.ESTIMATORS, or None where no C is used
-    correction : how C enters: None, "literal-clamped", "literal-unclamped", "forward-asl" or "posterior"
-    dropout    : False switches the dropout of the recipe off
+    correction : what becomes of noisy labels: None (taken as they are), a name in galc.objectives.CORRECTIONS
+                 (another loss), or one in galc.study.RELABELLED (other labels)
     about      : one sentence for the reader
+    dropout    : False switches the dropout of the recipe off
+    mixup      : a of the Beta(a, a) that images are mixed by, 0 for none
+    gold_stop  : True holds a fold of the gold images out and takes the epoch that is best on it
     """
 
     title: str
-    data: Literal["all", "gold", "clean", "everything"]
-    loss: Literal["asl", "bce"]
+    data: Literal["all", "silver", "gold", "clean", "everything"]
+    loss: str
     estimator: str | None
-    correction: Literal["literal-clamped", "literal-unclamped", "forward-asl", "posterior"] | None
+    correction: str | None
     about: str
     dropout: bool = True
+    mixup: float = 0.0
+    gold_stop: bool = False
 
     @property
     def sees_noise(self) -> bool:
         """Whether the noisy labels have any part in it; if not, one run serves every noise level."""
-        return self.data in ("all", "everything")
+        return self.data not in ("gold", "clean")
+
+    @property
+    def key(self) -> dict:
+        """All that decides a result: everything but the texts."""
+        return {name: value for name, value in asdict(self).items() if name not in ("title", "about")}
 
 
 METHODS: dict[str, Method] = {

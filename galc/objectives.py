@@ -1,18 +1,20 @@
-"""Losses as the training loop takes them: (logits, targets, trusted) -> mean over the batch of the sum over classes.
+"""Every loss that a method may train with, by name, in the form of the loop: (logits, Batch) -> scalar.
 
-``trusted`` marks images with clean targets, which are never corrected (paper, Sec. 3.3).
+The scalar is the mean over the batch of the sum over the classes. Images with trusted labels get the plain loss and
+are never corrected (paper, Sec. 3.3); what the others get instead is a line of `CORRECTIONS`.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, where
 
 from galc import correction
 from galc.asl import AsymmetricLoss
-from galc.trainer import Loss
+from galc.batch import Batch, Loss
 
 Elementwise = Callable[[Tensor, Tensor], Tensor]  # logits, targets (B, K) -> losses (B, K)
+Noisy = Callable[[Tensor, Batch], Tensor]  # logits (B, K), their batch -> losses (B, K)
 
 PLAIN: dict[str, Elementwise] = {
     "asl": AsymmetricLoss(reduction="none"),
@@ -20,27 +22,52 @@ PLAIN: dict[str, Elementwise] = {
 }
 
 
-def plain(name: str) -> Loss:
-    """ASL or BCE of targets that are taken as they are."""
-    return lambda logits, targets, trusted: PLAIN[name](logits, targets).sum(1).mean()
+@dataclass(frozen=True)
+class Task:
+    """What a correction may need to know of the training that it is made for.
 
-
-def corrected(name: str, transition: Tensor) -> Loss:
-    """A corrected loss for noisy images, its plain form for trusted ones.
-
-    name: "forward-asl" and "forward-bce" take a row-stochastic C (K, K) on the probability scale;
-    "literal-clamped" and "literal-unclamped" any matrix (see `galc.correction`).
+    transition : (K, K) C, rows sum to 1 (any matrix for the literal forms), or None for a method without
+    images     : number of images in the training set; `Batch.rows` lie below it
+    num_classes: K
+    epochs     : length of the training
+    loss       : the plain loss of the method, a name in `PLAIN`
     """
-    noisy: Elementwise = {
-        "forward-asl": lambda x, t: correction.forward_asl(x, t, transition),
-        "forward-bce": lambda x, t: correction.forward_bce(x, t, transition),
-        "literal-clamped": lambda x, t: correction.literal(x, transition, t, clamp=True),
-        "literal-unclamped": lambda x, t: correction.literal(x, transition, t, clamp=False),
-    }[name]
-    clean = PLAIN["bce" if name.endswith("bce") else "asl"]
 
-    def loss(logits: Tensor, targets: Tensor, trusted: Tensor) -> Tensor:
-        losses = torch.where(trusted[:, None], clean(logits, targets), noisy(logits, targets))
+    transition: Tensor | None = None
+    images: int = 0
+    num_classes: int = 0
+    epochs: int = 0
+    loss: str = "asl"
+
+
+# name -> what makes, for one training, the losses of the images that are not trusted
+CORRECTIONS: dict[str, Callable[[Task], Noisy]] = {
+    "forward-asl": lambda task: lambda x, batch: correction.forward_asl(x, batch.targets, task.transition),
+    "forward-bce": lambda task: lambda x, batch: correction.forward_bce(x, batch.targets, task.transition),
+    "literal-clamped": lambda task: lambda x, batch: correction.literal(x, task.transition, batch.targets, clamp=True),
+    "literal-unclamped": lambda task: (
+        lambda x, batch: correction.literal(x, task.transition, batch.targets, clamp=False)
+    ),
+}
+
+
+class Corrected(nn.Module):
+    """The plain loss of trusted images and another one, ``noisy``, of the rest. State of ``noisy`` is state of it."""
+
+    def __init__(self, plain: Elementwise, noisy: Noisy):
+        super().__init__()
+        self.plain, self.noisy = plain, noisy
+
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        losses = where(batch.trusted[:, None], self.plain(logits, batch.targets), self.noisy(logits, batch))
         return losses.sum(1).mean()
 
-    return loss
+
+def plain(name: str) -> Loss:
+    """ASL or BCE of targets that are taken as they are."""
+    return lambda logits, batch: PLAIN[name](logits, batch.targets).sum(1).mean()
+
+
+def corrected(name: str, task: Task) -> Loss:
+    """Plain for trusted images, for the others the loss of a name in `CORRECTIONS`. KeyError for an unknown name."""
+    return Corrected(PLAIN[task.loss], CORRECTIONS[name](task))

@@ -15,17 +15,18 @@ from torch import Tensor, nn
 
 from galc import attribution, estimator, metrics, noise, objectives, store
 from galc.asl import calibrate_logits
+from galc.batch import Loss, TrainingSet
 from galc.costs import Costs
-from galc.crossfit import Platt, crossfit
+from galc.crossfit import Platt, crossfit, folds
 from galc.data import MultiLabelData, Split, split
 from galc.params import Params
 from galc.setup import Setup, prepare
-from galc.trainer import Fit, Loss, Recipe, TrainingSet, fit, predict
+from galc.trainer import Fit, Recipe, fit, predict
 
 Log = Callable[[str], None] | None
 # modules whose code decides a result; figures, readers and reports do not
-SCIENCE = """asl attribution augment checks correction crossfit dual_t estimator filtering likelihood metrics models
-noise noise_draw noise_flip objectives reweighting setup stages study trainer"""
+SCIENCE = """asl attribution augment batch checks correction crossfit dual_t estimator filtering likelihood metrics
+mixup models noise noise_draw noise_flip objectives reweighting setup stages study trainer"""
 
 
 @cache
@@ -138,15 +139,38 @@ class Stages:
     def test_logits(self, model: nn.Module) -> Tensor:
         return predict(model, self.setup.test_inputs, transform=self.setup.prepare)
 
-    def fit(self, data: TrainingSet, loss: Loss, checkpoint: Path, dropout: bool = True) -> Fit:
+    @cached_property
+    def gold_fold(self) -> Tensor:
+        """(m,) index of the gold images that methods choose their epoch on, out of training.
+
+        Those that no method trains on (``gold_holdout``); where there are none, a fifth of the gold images.
+        """
+        gold, held = self.split.gold, self.split.held
+        return held if len(held) else gold[folds(len(gold), 5, self.split_seed) == 0]
+
+    def gold_mAP(self, model: nn.Module) -> float:
+        """mAP on the held-out gold images, over the classes that they have."""
+        logits = predict(model, self.setup.inputs, self.gold_fold, self.setup.prepare)
+        return metrics.evaluate(torch.sigmoid(logits), self.train.labels[self.gold_fold])["mAP"]
+
+    def fit(
+        self,
+        data: TrainingSet,
+        loss: Loss,
+        checkpoint: Path,
+        dropout: bool = True,
+        choose: Callable[[nn.Module], float] | None = None,
+        **recipe,
+    ) -> Fit:
         return fit(
             self.build(dropout),
             data,
             loss,
-            self.recipe(),
+            self.recipe(**recipe),
             self.params.seed,
             transform=self.setup.augment,
             monitor=self.monitor,
+            choose=choose,
             checkpoint=checkpoint,
             log=self.log,
         )
@@ -213,7 +237,8 @@ class Stages:
             rate = 1 - float(start[0, 0])
             self._say(f"cross-fitting on all images, corrected at the pooled rate {rate:.3f}")
             data = self.training_set(torch.cat([self.split.silver, self.clean]))
-            logits = self.crossfit(data, objectives.corrected("forward-bce", start), epochs=self.params.fold_epochs)
+            loss = objectives.corrected("forward-bce", objectives.Task(start, loss="bce"))
+            logits = self.crossfit(data, loss, epochs=self.params.fold_epochs)
             return {"probabilities": self._calibrated(logits).numpy()}, {"rate": rate}
 
         return torch.from_numpy(self.costs.cached("posterior", key, compute).arrays["probabilities"])

@@ -1,6 +1,6 @@
 """The last stage: train the final model of one method (step 3), measure it, keep the record."""
 
-from dataclasses import asdict
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from galc import attribution, correction, estimator, metrics, objectives, store
 from galc.asl import calibrate
+from galc.batch import Loss, TrainingSet
 from galc.costs import by_stage
 from galc.methods import METHODS, Method
 from galc.params import Params
 from galc.record import RunRecord, environment
 from galc.stages import Log, Stages
-from galc.trainer import Loss, TrainingSet, predict
+from galc.trainer import predict
 
 
 class Study(Stages):
@@ -23,7 +24,7 @@ class Study(Stages):
     def run_key(self) -> dict:
         """What identifies the run; without the noise for a method that never sees it."""
         method = METHODS[self.params.method]
-        own = {"seed": self.params.seed, "method": asdict(method)}
+        own = {"seed": self.params.seed, "method": method.key}
         return self.key | own | (self.noise_key if method.sees_noise else {})
 
     @property
@@ -52,14 +53,16 @@ class Study(Stages):
         estimate = self.estimate(method.estimator) if method.estimator else None
         data, loss = self._corrected(method, estimate)
         self._say(f"step 3: training g, {method.title}")
-        done = self.fit(data, loss, checkpoint, method.dropout)
+        choose = self.gold_mAP if method.gold_stop else None
+        done = self.fit(data, loss, checkpoint, method.dropout, choose, mixup=method.mixup)
         logits = self.test_logits(done.model)
         scores = torch.sigmoid(logits)
-        last = metrics.evaluate(scores, self.test.labels)
+        result = metrics.evaluate(scores, self.test.labels)
         probabilities = scores if method.loss == "bce" else calibrate(scores)
         at_half = metrics.evaluate(probabilities, self.test.labels)
         best = max(done.history, key=lambda record: record["mAP"])
-        summary = last | {
+        summary = result | {
+            "epoch": done.epoch,  # whose weights these are: the last one, or the one chosen on held-out gold images
             "CF1_calibrated": at_half["CF1"],
             "OF1_calibrated": at_half["OF1"],
             **self._at_gold_threshold(done.model, scores),
@@ -74,6 +77,7 @@ class Study(Stages):
             "params": self.params.model_dump(),
             "steps": self.params.epochs * -(-len(data.targets) // self.params.batch_size),
             "images": len(data.targets),
+            "held_out": len(self.gold_fold) if method.gold_stop else 0,
             "fallback": self._fallback(),
             "split": self.split_digest,
             **environment(),
@@ -94,18 +98,26 @@ class Study(Stages):
 
     def _corrected(self, method: Method, estimate: Tensor | None) -> tuple[TrainingSet, Loss]:
         """The training set and the loss of a method."""
-        silver, gold = self.split.silver, self.split.gold
-        index = {
-            "gold": gold,
-            "clean": self.clean,
-            "all": torch.cat([silver, gold]),
-            "everything": torch.cat([silver, self.clean]),
-        }[method.data]
-        if method.correction is None:
-            return self.training_set(index), objectives.plain(method.loss)
-        if method.correction == "posterior":
-            return self.training_set(index, self.soft_labels(estimate)), objectives.plain(method.loss)
-        return self.training_set(index), objectives.corrected(method.correction, estimate)
+        relabel = RELABELLED.get(method.correction)
+        data = self.training_set(self._images(method), relabel and relabel(self, estimate))
+        if relabel or method.correction is None:
+            return data, objectives.plain(method.loss)
+        task = objectives.Task(estimate, *data.targets.shape, self.params.epochs, method.loss)
+        return data, objectives.corrected(method.correction, task)
+
+    def _images(self, method: Method) -> Tensor:
+        """Index of the images that a method trains on."""
+        gold = self.split.gold
+        if method.gold_stop:
+            gold = gold[~torch.isin(gold, self.gold_fold)]
+        parts = {
+            "silver": [self.split.silver],
+            "gold": [gold],
+            "clean": [gold, self.split.single],
+            "all": [self.split.silver, gold],
+            "everything": [self.split.silver, gold, self.split.single],
+        }
+        return torch.cat(parts[method.data])
 
     def soft_labels(self, transition: Tensor) -> Tensor:
         """(N, K) clean labels of trusted images, posteriors of the clean labels for silver images."""
@@ -122,6 +134,10 @@ class Study(Stages):
             "no single-label image": self.train.labels[self.split.single].sum(0),
         }
         return {why: [self.train.classes[k] for k in (n == 0).nonzero()[:, 0]] for why, n in counts.items()}
+
+
+# corrections that replace the labels of noisy images: name -> (study, C or None) -> (N, K) labels in [0, 1]
+RELABELLED: dict[str, Callable[[Study, Tensor | None], Tensor]] = {"posterior": Study.soft_labels}
 
 
 def run(params: Params, log: Log = None) -> RunRecord:

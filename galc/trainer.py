@@ -20,17 +20,20 @@ import torch
 from torch import nn
 
 from galc import store
+from galc.batch import Loss, TrainingSet
+from galc.mixup import mixed
 from galc.models import to_device_layout
 
-# (logits (B, K), targets (B, K), trusted (B,)) -> scalar: the mean over the batch
-Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 # a batch as it is stored -> a batch as the model takes it
 Transform = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the values of `galc.params.Params`."""
+    """How to train; the values of `galc.params.Params`.
+
+    mixup: a of the Beta(a, a) that mixes the images of a batch in pairs (Zhang et al. 2018); 0 mixes nothing
+    """
 
     epochs: int = 15
     batch_size: int = 128
@@ -39,42 +42,20 @@ class Recipe:
     pct_start: float = 0.2
     ema_decay: float = 0.9997
     bf16: bool = False
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """What a model is trained on: n images of a data set that is held once and never copied.
-
-    inputs : (N, ...) features, or uint8 images that ``transform`` turns into a batch, of the whole data set
-    index  : (n,) int64, the images to train on
-    targets: (n, K) float32 in [0, 1], hard or soft labels of those images
-    trusted: (n,) bool, True where the targets are clean (gold and single-label images)
-    """
-
-    inputs: torch.Tensor
-    index: torch.Tensor
-    targets: torch.Tensor
-    trusted: torch.Tensor
-
-    def __post_init__(self):
-        sizes = {len(self.index), len(self.targets), len(self.trusted)}
-        if len(sizes) != 1 or 0 in sizes:
-            raise ValueError(f"index, targets and trusted must have one non-zero length, not {sorted(sizes)}")
-        if not torch.isfinite(self.targets).all():
-            raise ValueError("targets hold NaN or infinite values")
-
-    def take(self, part: torch.Tensor) -> "TrainingSet":
-        """The images at positions ``part`` of this training set."""
-        return TrainingSet(self.inputs, self.index[part], self.targets[part], self.trusted[part])
+    mixup: float = 0.0
 
 
 @dataclass
 class Fit:
-    """A finished training: the model of the last epoch, its moving average, and one record an epoch."""
+    """A finished training: the model and its moving average after ``epoch``, and one record an epoch.
+
+    ``epoch`` counts from 1: the last one, or the chosen one where there was a choice. 0: none was trained.
+    """
 
     model: nn.Module
     ema: nn.Module
     history: list[dict] = field(default_factory=list)
+    epoch: int = 0
 
 
 def ema_decay(step: int, limit: float) -> float:
@@ -98,13 +79,17 @@ def fit(
     *,
     transform: Transform | None = None,
     monitor: Callable[[nn.Module], dict] | None = None,
+    choose: Callable[[nn.Module], float] | None = None,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 30.0,
     log: Callable[[str], None] | None = None,
 ) -> Fit:
     """Train ``model`` in place and return it with its moving average and the record of every epoch.
 
+    ``loss`` is trained in place, too, where it is a module (`galc.batch`).
     ``monitor(model)`` gives the metrics of an epoch (model in eval mode); nothing is selected by them.
+    ``choose(model)`` gives the score of an epoch on images that are not trained on: the weights of the epoch with
+    the highest score, the first of equals, are the result; the history has the scores as "choice".
     ``checkpoint`` names a file to resume from and to write at most every ``checkpoint_seconds``.
     Raises FloatingPointError, naming epoch and step, as soon as an epoch met a loss or left a weight that is not
     finite; the last checkpoint stays. Raises ValueError for a checkpoint of another run.
@@ -120,6 +105,10 @@ def fit(
         if monitor is not None:
             model.eval()
             record |= monitor(model)
+        if choose is not None:
+            model.eval()
+            record["choice"] = float(choose(model))
+            run.keep_if_best(record["choice"])
         run.history.append(record)
         if log is not None:
             left = (recipe.epochs - run.epoch) * (time.monotonic() - started)
@@ -127,9 +116,10 @@ def fit(
         if checkpoint is not None and time.monotonic() - saved >= checkpoint_seconds:
             run.save(checkpoint)
             saved = time.monotonic()
+    run.take_chosen()
     model.eval()
     run.ema.eval()
-    return Fit(model, run.ema, run.history)
+    return Fit(model, run.ema, run.history, run.chosen_epoch or run.epoch)
 
 
 def describe(record: dict, epochs: int) -> str:
@@ -145,12 +135,14 @@ class _Run:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = to_device_layout(model, self.device)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
-        self.data, self.loss, self.recipe, self.seed = data, loss, recipe, seed
+        self.loss = loss.to(self.device) if isinstance(loss, nn.Module) else loss
+        self.data, self.recipe, self.seed = data, recipe, seed
         self.transform = transform or (lambda batch: batch)
         self.steps_per_epoch = math.ceil(len(data.targets) / recipe.batch_size)
-        self.optimizer = torch.optim.Adam(
-            optimizer_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True
-        )
+        groups = optimizer_groups(model, recipe.weight_decay)
+        if learnt := [p for p in self.parts.get("loss", nn.Identity()).parameters() if p.requires_grad]:
+            groups.append({"params": learnt, "weight_decay": 0.0})
+        self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate, fused=True)
         self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
             max_lr=recipe.learning_rate,
@@ -158,6 +150,31 @@ class _Run:
             pct_start=self.pct_start(),
         )
         self.epoch, self.step, self.history = 0, 0, []
+        self.chosen_epoch, self.best, self.chosen = 0, -math.inf, {}
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules that training changes."""
+        parts = {"model": self.model, "ema": self.ema}
+        return parts | ({"loss": self.loss} if isinstance(self.loss, nn.Module) else {})
+
+    def state(self) -> dict[str, torch.Tensor]:
+        parts = self.parts.items()
+        return {f"{part}/{name}": value for part, module in parts for name, value in module.state_dict().items()}
+
+    def keep_if_best(self, score: float) -> None:
+        if score > self.best:
+            self.chosen_epoch, self.best = self.epoch, score
+            self.chosen = {name: value.detach().clone() for name, value in self.state().items()}
+
+    def take_chosen(self) -> None:
+        """Put the weights of the chosen epoch, if there is one, in the place of the last ones."""
+        if self.chosen:
+            self.load(self.chosen)
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        for part, module in self.parts.items():
+            module.load_state_dict(_under(f"{part}/", state))
 
     def pct_start(self) -> float:
         """The recipe's, off by a hair where the rise would last exactly 0 steps, which torch divides by."""
@@ -175,7 +192,7 @@ class _Run:
         if not torch.isfinite(losses).all():
             step = int((~torch.isfinite(losses)).nonzero()[0])
             raise self.failure(f"the loss became {losses[step]:.3g}", step + 1)
-        if not all(torch.isfinite(weights).all() for weights in self.model.parameters()):
+        if not all(torch.isfinite(p).all() for group in self.optimizer.param_groups for p in group["params"]):
             raise self.failure("weights became NaN or infinite", len(losses))  # by the last step: its loss was finite
         self.epoch += 1
         return float(losses.mean())
@@ -186,25 +203,25 @@ class _Run:
             f"({self.recipe.learning_rate:g}) or check the correction matrix for zero or negative entries"
         )
 
-    def train_step(self, batch: torch.Tensor) -> torch.Tensor:
-        inputs = self.data.inputs[self.data.index[batch]].to(self.device, non_blocking=True)
-        targets = self.data.targets[batch].to(self.device, non_blocking=True)
-        trusted = self.data.trusted[batch].to(self.device, non_blocking=True)
+    def train_step(self, rows: torch.Tensor) -> torch.Tensor:
+        inputs = self.data.inputs[self.data.index[rows]].to(self.device, non_blocking=True)
+        batch = self.data.batch(rows, self.epoch + 1, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
-            logits = self.model(self.transform(inputs))
+            inputs, loss = mixed(self.transform(inputs), self.loss, self.recipe.mixup)
+            logits = self.model(inputs)
         try:
-            loss = self.loss(logits.float(), targets, trusted)
+            value = loss(logits.float(), batch)
         except ValueError:  # corrections refuse scores that are not finite; the epoch's end names the step
             if torch.isfinite(logits).all():
                 raise
-            loss = logits.sum()
+            value = logits.sum()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        value.backward()
         self.optimizer.step()
         self.scheduler.step()
         self.step += 1
         self.update_ema()
-        return loss.detach()
+        return value.detach()
 
     @torch.no_grad()
     def update_ema(self) -> None:
@@ -214,9 +231,8 @@ class _Run:
             average.copy_(current)  # running statistics and counters are averages already
 
     def save(self, path: Path) -> None:
-        arrays = {}
-        for prefix, module in (("model", self.model), ("ema", self.ema)):
-            arrays |= {f"{prefix}/{name}": value.cpu().numpy() for name, value in module.state_dict().items()}
+        arrays = {name: value.cpu().numpy() for name, value in self.state().items()}
+        arrays |= {f"chosen/{name}": value.cpu().numpy() for name, value in self.chosen.items()}
         for number, slots in self.optimizer.state_dict()["state"].items():
             arrays |= {f"adam/{number}/{name}": value.cpu().numpy() for name, value in slots.items()}
         groups = self.optimizer.state_dict()["param_groups"]
@@ -226,6 +242,7 @@ class _Run:
             "epoch": self.epoch,
             "step": self.step,
             "history": self.history,
+            "chosen_epoch": self.chosen_epoch,
             "groups": groups,
             "schedule": schedule,
         }
@@ -240,16 +257,11 @@ class _Run:
             raise ValueError(
                 f"checkpoint {path} belongs to another recipe, model, data set or seed; remove it or name another"
             )
-        pick = lambda prefix: {  # noqa: E731
-            name.removeprefix(prefix): torch.from_numpy(array)
-            for name, array in entry.arrays.items()
-            if name.startswith(prefix)
-        }
-        self.model.load_state_dict(pick("model/"))
-        self.ema.load_state_dict(pick("ema/"))
+        arrays = {name: torch.from_numpy(array) for name, array in entry.arrays.items()}
+        self.load(arrays)
         weights = [p for group in self.optimizer.param_groups for p in group["params"]]
         slots: dict[int, dict] = {}
-        for name, value in pick("adam/").items():
+        for name, value in _under("adam/", arrays).items():
             number, slot = name.split("/")
             if value.ndim:  # in the weights' memory layout, which the fused Adam takes for granted
                 value = torch.empty_like(weights[int(number)], device="cpu").copy_(value)
@@ -258,10 +270,17 @@ class _Run:
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
         self.scheduler.load_state_dict(entry.record["schedule"])
         self.epoch, self.step, self.history = (entry.record[name] for name in ("epoch", "step", "history"))
+        self.chosen, self.chosen_epoch = _under("chosen/", arrays), entry.record["chosen_epoch"]
+        self.best = self.history[self.chosen_epoch - 1]["choice"] if self.chosen else -math.inf
 
     def fingerprint(self) -> str:
         data = store.array_digest(*(t.numpy() for t in (self.data.index, self.data.targets, self.data.trusted)))
-        return store.digest([vars(self.recipe), self.seed, data, str(self.model), self.data.inputs.shape])
+        loss = {name: list(value.shape) for name, value in self.state().items() if name.startswith("loss/")}
+        return store.digest([vars(self.recipe), self.seed, data, str(self.model), loss, self.data.inputs.shape])
+
+
+def _under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 @torch.inference_mode()

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from galc import crossfit as module
+from galc.batch import TrainingSet
 from galc.crossfit import Platt, crossfit, folds
 from galc.objectives import plain
-from galc.trainer import Fit, Recipe, TrainingSet, fit, predict
+from galc.trainer import Fit, Recipe, fit, predict
 
 K = 3
 RECIPE = Recipe(epochs=30, batch_size=4, learning_rate=0.1, ema_decay=0.5)
@@ -88,6 +89,25 @@ def test_the_same_seed_gives_the_same_predictions_and_every_fold_says_when_it_is
     assert torch.equal(first, crossfit(by_heart, data, plain("asl"), RECIPE, 2, 0))
     assert not torch.equal(first, crossfit(by_heart, data, plain("asl"), RECIPE, 2, 1))
     assert lines == ["fold 1/2 predicted", "fold 2/2 predicted"]
+
+
+class Counting(nn.Module):
+    """A loss that counts its steps, and refuses to go on counting in another fold."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, logits, batch):
+        self.steps += 1
+        assert self.steps <= 2 * 2  # epochs, batches
+        return plain("bce")(logits, batch)
+
+
+def test_a_loss_with_a_state_starts_every_fold_anew_and_is_left_as_it_was():
+    loss = Counting()
+    crossfit(by_heart, one_hot_images(), loss, Recipe(epochs=2, batch_size=4), 3, 0)
+    assert loss.steps == 0
 
 
 @given(count=st.integers(2, 60), number=st.integers(2, 8), seed=st.integers(0, 2**31))

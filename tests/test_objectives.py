@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from galc import correction
+from galc.batch import Batch
 from galc.noise import pair_flip
-from galc.objectives import PLAIN, corrected, plain
+from galc.objectives import PLAIN, Task, corrected, plain
 
 K = 5
 CORRECTED = ["forward-asl", "forward-bce", "literal-clamped", "literal-unclamped"]
@@ -14,7 +15,16 @@ CORRECTED = ["forward-asl", "forward-bce", "literal-clamped", "literal-unclamped
 def batch(n: int = 12):
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(n, K, generator=generator)
-    return logits, (torch.rand(n, K, generator=generator) < 0.4).float(), torch.arange(n) % 3 == 0
+    targets = (torch.rand(n, K, generator=generator) < 0.4).float()
+    return logits, targets, torch.arange(n) % 3 == 0
+
+
+def its(targets, trusted) -> Batch:
+    return Batch(targets, trusted, torch.arange(len(targets)), 1)
+
+
+def task(name: str, matrix) -> Task:
+    return Task(matrix, 12, K, 5, "bce" if name.endswith("bce") else "asl")
 
 
 def base(name: str):
@@ -25,23 +35,23 @@ def base(name: str):
 def test_plain_losses_are_the_batch_mean_of_the_sum_over_classes(name):
     logits, targets, trusted = batch()
     rows = [PLAIN[name](logits[n : n + 1], targets[n : n + 1]).sum() for n in range(12)]
-    torch.testing.assert_close(plain(name)(logits, targets, trusted), torch.stack(rows).mean())
-    torch.testing.assert_close(plain(name)(logits, targets, ~trusted), plain(name)(logits, targets, trusted))
+    torch.testing.assert_close(plain(name)(logits, its(targets, trusted)), torch.stack(rows).mean())
+    torch.testing.assert_close(plain(name)(logits, its(targets, ~trusted)), plain(name)(logits, its(targets, trusted)))
 
 
 def test_plain_losses_take_soft_targets():
     logits, _, trusted = batch()
     soft = torch.full_like(logits, 0.3)
     for name in ("asl", "bce"):
-        ends = [plain(name)(logits, torch.full_like(logits, t), trusted) for t in (0.0, 1.0)]
-        torch.testing.assert_close(plain(name)(logits, soft, trusted), 0.7 * ends[0] + 0.3 * ends[1])
+        ends = [plain(name)(logits, its(torch.full_like(logits, t), trusted)) for t in (0.0, 1.0)]
+        torch.testing.assert_close(plain(name)(logits, its(soft, trusted)), 0.7 * ends[0] + 0.3 * ends[1])
 
 
 @pytest.mark.parametrize("name", CORRECTED)
 def test_trusted_rows_get_the_plain_loss_and_the_others_the_corrected_one(name):
     logits, targets, trusted = batch()
     matrix = pair_flip(K, 0.4).float()
-    loss = corrected(name, matrix)
+    loss = corrected(name, task(name, matrix))
     noisy = {
         "forward-asl": lambda: correction.forward_asl(logits, targets, matrix),
         "forward-bce": lambda: correction.forward_bce(logits, targets, matrix),
@@ -49,21 +59,21 @@ def test_trusted_rows_get_the_plain_loss_and_the_others_the_corrected_one(name):
         "literal-unclamped": lambda: correction.literal(logits, matrix, targets, clamp=False),
     }[name]().sum(1)
     everyone = torch.ones_like(trusted)
-    torch.testing.assert_close(loss(logits, targets, everyone), base(name)(logits, targets, everyone))
-    torch.testing.assert_close(loss(logits, targets, ~everyone), noisy.mean())
+    torch.testing.assert_close(loss(logits, its(targets, everyone)), base(name)(logits, its(targets, everyone)))
+    torch.testing.assert_close(loss(logits, its(targets, ~everyone)), noisy.mean())
     own = PLAIN["bce" if name.endswith("bce") else "asl"](logits, targets).sum(1)
     expected = sum(own[n] if trusted[n] else noisy[n] for n in range(12)) / 12
-    torch.testing.assert_close(loss(logits, targets, trusted), expected)
-    assert not torch.isclose(loss(logits, targets, trusted), base(name)(logits, targets, trusted))
+    torch.testing.assert_close(loss(logits, its(targets, trusted)), expected)
+    assert not torch.isclose(loss(logits, its(targets, trusted)), base(name)(logits, its(targets, trusted)))
 
 
 @pytest.mark.parametrize("name", CORRECTED)
 def test_the_identity_corrects_nothing_in_value_and_gradient(name):
     logits, targets, trusted = batch()
     values, slopes = [], []
-    for loss in (corrected(name, torch.eye(K)), base(name)):
+    for loss in (corrected(name, task(name, torch.eye(K))), base(name)):
         x = logits.clone().requires_grad_()
-        values.append(loss(x, targets, trusted))
+        values.append(loss(x, its(targets, trusted)))
         slopes.append(torch.autograd.grad(values[-1], x)[0])
     torch.testing.assert_close(values[0], values[1], rtol=1e-3, atol=1e-4)
     there = calibrated_part(logits)
@@ -80,11 +90,11 @@ def test_values_and_gradients_are_finite_for_any_finite_logit_in_both_kinds_of_r
     extremes = torch.tensor([-100.0, -20.0, 0.0, 20.0, 100.0]).repeat(8, 1).requires_grad_()
     targets = (torch.arange(8)[:, None] >> torch.arange(K)) % 2
     for matrix in (torch.eye(K), pair_flip(K, 1.0).float(), torch.full((K, K), 1 / K)):
-        value = corrected(name, matrix)(extremes, targets.float(), torch.arange(8) % 2 == 0)
+        value = corrected(name, task(name, matrix))(extremes, its(targets.float(), torch.arange(8) % 2 == 0))
         (slope,) = torch.autograd.grad(value, extremes)
         assert torch.isfinite(value) and torch.isfinite(slope).all()
 
 
 def test_an_unknown_loss_is_an_error():
     with pytest.raises(KeyError):
-        corrected("backward", torch.eye(K))
+        corrected("backward", Task(torch.eye(K)))

@@ -1,5 +1,6 @@
 """The training loop: exact resume, the recipe as written, and no way for a broken run to pass for a good one."""
 
+import dataclasses
 import math
 import multiprocessing
 import os
@@ -14,8 +15,9 @@ from torch import nn
 from galc import models, objectives, trainer
 from galc.asl import calibrate_logits
 from galc.augment import Augment, to_unit
+from galc.batch import TrainingSet
 from galc.noise import symmetric
-from galc.trainer import Recipe, TrainingSet, ema_decay, fit, optimizer_groups, predict
+from galc.trainer import Recipe, ema_decay, fit, optimizer_groups, predict
 
 RECIPE = Recipe(epochs=5, batch_size=10, learning_rate=1e-2, weight_decay=1e-2, ema_decay=0.9)
 ASL = objectives.plain("asl")
@@ -208,7 +210,7 @@ def test_the_loop_equals_a_plain_one_with_adam_and_one_cycle():
         for start in (0, 10, 20):
             batch = order[start : start + 10]
             optimizer.zero_grad()
-            ASL(model(own.inputs[own.index[batch]]), own.targets[batch], own.trusted[batch]).backward()
+            ASL(model(own.inputs[own.index[batch]]), own.batch(batch, epoch + 1, torch.device("cpu"))).backward()
             optimizer.step()
             scheduler.step()
     for got, expected in zip(done.model.parameters(), model.parameters(), strict=True):
@@ -274,14 +276,15 @@ def test_images_meet_their_own_labels():
     own.inputs[own.index, 0] = torch.arange(23.0)
     seen = []
 
-    def loss(logits, targets, trusted):
-        seen.append((targets, trusted))
+    def loss(logits, batch):
+        seen.append(batch)
         return logits.sum()
 
     order = []
     fit(probe(), own, loss, Recipe(epochs=1, batch_size=10), 0, transform=lambda b: order.append(b[:, 0].long()) or b)
-    for rows, (targets, trusted) in zip(order, seen, strict=True):
-        assert torch.equal(targets, own.targets[rows]) and torch.equal(trusted, own.trusted[rows])
+    for rows, batch in zip(order, seen, strict=True):
+        assert torch.equal(batch.rows, rows) and batch.epoch == 1
+        assert torch.equal(batch.targets, own.targets[rows]) and torch.equal(batch.trusted, own.trusted[rows])
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
@@ -343,11 +346,114 @@ def test_a_few_dozen_samples_are_learnt_by_heart():
     assert done.history[-1]["loss"] < done.history[0]["loss"] / 20
 
 
+# --- losses with a state, early stopping, mixup ----------------------------------------------------------------------
+
+
+class Memory(nn.Module):
+    """A loss that learns a bias a class and remembers the last logits of every image."""
+
+    def __init__(self, images: int = 23):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(4))
+        self.register_buffer("last", torch.zeros(images, 4))
+
+    def forward(self, logits, batch):
+        pull = (logits - self.last[batch.rows]).square().sum(1).mean()
+        self.last[batch.rows] = logits.detach()
+        return ASL(logits + self.bias, batch) + 0.1 * batch.epoch * pull
+
+
+def test_a_loss_with_a_state_is_trained_with_the_model_and_spared_weight_decay():
+    loss = Memory()
+    fit(probe(), data(), loss, RECIPE, 0)
+    assert (loss.bias != 0).all() and (loss.last != 0).all()  # every image was met, under its own row
+    still = Memory()
+    nn.init.ones_(still.bias)
+    still.forward = lambda logits, batch: logits.square().mean() + 0 * still.bias.sum()
+    fit(probe(), data(), still, Recipe(epochs=2, weight_decay=1.0), 0)
+    assert torch.equal(still.bias, torch.ones(4))
+
+
+@pytest.mark.parametrize("epoch", [2, 4])
+def test_a_loss_with_a_state_goes_on_from_the_checkpoint_bit_for_bit(epoch, tmp_path):
+    options = {"checkpoint": tmp_path / "checkpoint", "checkpoint_seconds": 0}
+    with pytest.raises(Killed):
+        fit(probe(), data(), Memory(), RECIPE, 3, monitor=killer(epoch), **options)
+    whole, resumed = Memory(), Memory()
+    expected = fit(probe(), data(), whole, RECIPE, 3, monitor=norm)
+    assert_same(expected, fit(probe(99), data(), resumed, RECIPE, 3, monitor=norm, **options))
+    assert torch.equal(whole.bias, resumed.bias) and torch.equal(whole.last, resumed.last)
+    with pytest.raises(ValueError, match="belongs to another recipe"):
+        fit(probe(), data(), ASL, RECIPE, 3, **options)
+
+
+def test_a_parameter_of_a_loss_that_breaks_stops_the_run():
+    loss = Memory()
+    loss.forward = lambda logits, batch: logits.square().mean() + (0 * loss.bias.sum()).abs().sqrt()
+    with pytest.raises(FloatingPointError, match="weights became NaN"):
+        fit(probe(), data(), loss, Recipe(epochs=2, batch_size=64), 0)
+
+
+SCORES = [3.0, 1.0, 7.0, 7.0, 2.0]  # the best epoch is the third, the first of equals
+
+
+def chooser(scores=SCORES, kill: int = 0, done: int = 0):
+    """Scores of the epochs after ``done``; kills the run in epoch ``kill``. ``norms`` are those it saw."""
+    norms = []
+
+    def choose(model):
+        assert not model.training
+        norms.append(norm(model)["norm"])
+        if done + len(norms) == kill:
+            raise Killed
+        return scores[done + len(norms) - 1]
+
+    choose.norms = norms
+    return choose
+
+
+def test_the_weights_of_the_epoch_that_is_best_on_held_out_images_are_the_result():
+    choose = chooser()
+    done = fit(probe(), data(), ASL, RECIPE, 0, choose=choose)
+    assert done.epoch == 3 and norm(done.model)["norm"] == choose.norms[2] != choose.norms[-1]
+    assert [record["choice"] for record in done.history] == SCORES
+    plain = fit(probe(), data(), ASL, RECIPE, 0, monitor=norm)
+    assert [record["norm"] for record in plain.history] == choose.norms  # choosing changes no epoch
+
+
+def test_without_a_choice_the_last_epoch_is_the_result():
+    assert fit(probe(), data(), ASL, RECIPE, 0).epoch == RECIPE.epochs
+
+
+@pytest.mark.parametrize("kill", [2, 3, 4, 5])
+def test_a_choice_is_the_same_after_a_resume(kill, tmp_path):
+    options = {"checkpoint": tmp_path / "checkpoint", "checkpoint_seconds": 0}
+    whole = fit(probe(), data(), ASL, RECIPE, 3, choose=chooser())
+    with pytest.raises(Killed):
+        fit(probe(), data(), ASL, RECIPE, 3, choose=chooser(kill=kill), **options)
+    resumed = fit(probe(99), data(), ASL, RECIPE, 3, choose=chooser(done=kill - 1), **options)
+    assert_same(whole, resumed)
+    assert whole.epoch == resumed.epoch == 3
+    again = fit(probe(), data(), ASL, RECIPE, 3, choose=chooser(), **options)  # finished: nothing is trained
+    assert_same(whole, again)
+    assert again.epoch == 3
+
+
+def test_mixup_is_drawn_from_the_seed_and_resumed_bit_for_bit(tmp_path):
+    recipe = dataclasses.replace(RECIPE, mixup=0.4)
+    options = {"checkpoint": tmp_path / "checkpoint", "checkpoint_seconds": 0}
+    with pytest.raises(Killed):
+        fit(probe(), data(), ASL, recipe, 3, monitor=killer(3), **options)
+    resumed = fit(probe(99), data(), ASL, recipe, 3, monitor=norm, **options)
+    assert_same(fit(probe(), data(), ASL, recipe, 3, monitor=norm), resumed)
+    assert not torch.equal(resumed.model[0].weight, fit(probe(), data(), ASL, RECIPE, 3).model[0].weight)
+
+
 # --- failures ------------------------------------------------------------------------------------------------------
 
 TRANSITION = symmetric(4, 0.3).float()
 LOSSES = {"asl": ASL, "bce": objectives.plain("bce")} | {
-    name: objectives.corrected(name, TRANSITION)
+    name: objectives.corrected(name, objectives.Task(TRANSITION))
     for name in ("forward-asl", "forward-bce", "literal-clamped", "literal-unclamped")
 }
 
@@ -384,8 +490,8 @@ def test_weights_broken_by_the_last_step_are_not_taken_for_a_result(tmp_path):
 
 
 def test_a_faulty_correction_matrix_is_not_mistaken_for_a_loss_that_is_not_finite():
-    with pytest.raises(ValueError, match="does not sum to 1"):
-        fit(probe(), data(), objectives.corrected("forward-bce", 2 * TRANSITION), RECIPE, 0)
+    with pytest.raises(ValueError, match="does not sum to at most 1"):
+        fit(probe(), data(), objectives.corrected("forward-bce", objectives.Task(2 * TRANSITION)), RECIPE, 0)
 
 
 def test_a_training_set_that_does_not_fit_together_is_refused():
@@ -429,9 +535,9 @@ def test_fine_tuning_with_augmentation_killed_and_resumed_is_bit_identical(tmp_p
 def test_bfloat16_stays_finite_and_keeps_weights_and_loss_in_float32():
     dtypes = set()
 
-    def loss(logits, targets, trusted):
+    def loss(logits, batch):
         dtypes.add(logits.dtype)
-        return ASL(logits, targets, trusted)
+        return ASL(logits, batch)
 
     recipe = Recipe(epochs=2, batch_size=12, bf16=True)
     done = fit(backbone(), images(), loss, recipe, 0, transform=to_unit)

@@ -1,0 +1,67 @@
+"""What a training is made on, and what a loss gets to see of it: the seam between the loop and every objective.
+
+A loss is any callable (logits (B, K), Batch) -> scalar, the mean over the batch. One that keeps a memory or learns
+something itself is an ``nn.Module``: the loop moves its buffers and parameters to the device, trains its parameters
+with those of the model (without weight decay), and keeps all of it in the checkpoints.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The labels of one batch, on the device of the model.
+
+    targets: (B, K) float32 in [0, 1], hard or soft labels
+    trusted: (B,) bool, True where the targets are clean
+    rows   : (B,) int64, positions of the images in the training set: what a memory of each image is kept under
+    epoch  : the epoch, from 1
+    """
+
+    targets: Tensor
+    trusted: Tensor
+    rows: Tensor
+    epoch: int
+
+    def take(self, part: Tensor) -> "Batch":
+        """The images at positions ``part`` of this batch."""
+        return Batch(self.targets[part], self.trusted[part], self.rows[part], self.epoch)
+
+
+Loss = Callable[[Tensor, Batch], Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a model is trained on: n images of a data set that is held once and never copied.
+
+    inputs : (N, ...) features, or uint8 images that ``transform`` turns into a batch, of the whole data set
+    index  : (n,) int64, the images to train on
+    targets: (n, K) float32 in [0, 1], hard or soft labels of those images
+    trusted: (n,) bool, True where the targets are clean (gold and single-label images)
+    """
+
+    inputs: Tensor
+    index: Tensor
+    targets: Tensor
+    trusted: Tensor
+
+    def __post_init__(self):
+        sizes = {len(self.index), len(self.targets), len(self.trusted)}
+        if len(sizes) != 1 or 0 in sizes:
+            raise ValueError(f"index, targets and trusted must have one non-zero length, not {sorted(sizes)}")
+        if not torch.isfinite(self.targets).all():
+            raise ValueError("targets hold NaN or infinite values")
+
+    def take(self, part: Tensor) -> "TrainingSet":
+        """The images at positions ``part`` of this training set."""
+        return TrainingSet(self.inputs, self.index[part], self.targets[part], self.trusted[part])
+
+    def batch(self, rows: Tensor, epoch: int, device: torch.device) -> Batch:
+        """The labels at positions ``rows``, moved to ``device``."""
+        parts = (self.targets[rows], self.trusted[rows], rows)
+        return Batch(*(part.to(device, non_blocking=True) for part in parts), epoch)
