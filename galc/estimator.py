@@ -14,6 +14,7 @@ from galc import attribution, likelihood
 from galc.asl import calibrate_logits
 from galc.checks import check_labels, check_scores, check_transition
 from galc.dual_t import dual_t
+from galc.noise import Noise
 
 SCALES = ("sigmoid", "raw", "rows")
 
@@ -180,8 +181,8 @@ def _algorithm_1(scale: str) -> Callable[..., Tensor]:
     return estimator
 
 
-ESTIMATORS: dict[str, Callable[..., Tensor]] = {
-    "true": lambda true: true.float(),
+ESTIMATORS: dict[str, Callable[..., Tensor | Noise]] = {
+    "true": lambda noise: noise,
     "identity": lambda true: torch.eye(len(true)),
     "algorithm-1": _algorithm_1("sigmoid"),
     "algorithm-1-raw": _algorithm_1("raw"),
@@ -205,8 +206,8 @@ def needs(name: str) -> tuple[str, ...]:
     return tuple(inspect.signature(ESTIMATORS[name]).parameters)
 
 
-def estimate(name: str, **evidence: Tensor) -> Tensor:
-    """C (K, K) by the named estimator; `needs` lists its evidence, more may be given.
+def estimate(name: str, **evidence: Tensor | Noise) -> Tensor | Noise:
+    """C (K, K), or a whole `Noise`, by the named estimator; `needs` lists its evidence, more may be given.
 
     gold_logits, single_logits   (n, K) logits of the silver model on trusted images
     silver_logits                (n, K) the same on the noisy images, which it was trained on
@@ -214,7 +215,8 @@ def estimate(name: str, **evidence: Tensor) -> Tensor:
     single_clean, gold_clean     (n, K) cross-fitted probabilities of the clean labels
     silver_posterior             (n, K) the same for the noisy images
     silver_labels                (n, K) bool, the noisy labels
-    true                         (K, K) the injected C, for the upper bound
+    true                         (K, K) the injected C
+    noise                        the injected `Noise`, for the upper bound
 
     Rows sum to 1, but for "algorithm-1" and "algorithm-1-raw". Raises ValueError naming what is missing.
     """

@@ -18,7 +18,19 @@ from galc import noise_draw
 from galc.checks import check_labels, check_rates, check_transition
 from galc.noise_flip import Flips, check_same_shape, flip, inject, observed
 
-__all__ = ["Changes", "Flips", "Injected", "Noise", "changes", "flip", "inject", "observed", "pair_flip", "symmetric"]
+__all__ = [
+    "Changes",
+    "Flips",
+    "Injected",
+    "Noise",
+    "changes",
+    "flip",
+    "inject",
+    "none",
+    "observed",
+    "pair_flip",
+    "symmetric",
+]
 
 REMOVAL, ADDITION = 11, 12  # streams of random numbers, apart from that of the flips
 
@@ -89,6 +101,11 @@ class Noise:
         return self.fate[:, :-1]
 
     @property
+    def flips(self) -> bool:
+        """Whether any label is turned into another."""
+        return bool((self.transition.diagonal() < 1).any())
+
+    @property
     def keeps_count(self) -> bool:
         """Whether every image keeps its number of labels."""
         return not (self.removed.any() or self.added.any())
@@ -130,6 +147,11 @@ class Noise:
         flips = moved.sum(0) - moved.diagonal()
         absent = (len(labels) - counts - flips).clamp(min=0)
         return Changes(counts, counts - moved.diagonal(), flips + self.added * absent)
+
+
+def none(num_classes: int) -> Noise:
+    """No noise at all."""
+    return Noise.of(torch.eye(num_classes, dtype=torch.float64))
 
 
 class Injected(NamedTuple):

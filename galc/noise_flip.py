@@ -51,7 +51,7 @@ def flip(labels: Tensor, transition: Tensor, seed: int, barred: Tensor | None = 
     barred = clean if barred is None else check_labels(barred, "barred").cpu().numpy()
     rate = 1 - matrix.diagonal()
     matrix = matrix * (1 - np.eye(len(matrix)))
-    _check_room(barred, rate)
+    check_room(barred, rate)
     image, source = np.nonzero(clean)
     # counts of the absent classes that class i may be turned into, so that 0 is exact
     room = (~barred).astype(np.float32) @ (matrix.T > 0).astype(np.float32)
@@ -71,7 +71,7 @@ def flipped(labels: np.ndarray, rate: np.ndarray, targets: noise_draw.Targets, b
     return Flips(*map(torch.from_numpy, (noisy, image, source, target)), noise_draw.total(rate))
 
 
-def _check_room(clean: np.ndarray, rate: np.ndarray) -> None:
+def check_room(clean: np.ndarray, rate: np.ndarray) -> None:
     full = clean.all(1) & (rate > 0).any()
     if full.any():
         row, column = int(np.flatnonzero(full)[0]), int(np.flatnonzero(rate > 0)[0])

@@ -24,6 +24,17 @@ from galc.methods import METHODS
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+NOISE_KINDS = (  # as in galc.noise_kinds
+    "symmetric",
+    "pair",
+    "semantic",
+    "class-dependent",
+    "missing",
+    "additional",
+    "missing-additional",
+    "instance-dependent",
+)
+NOISE_FILES = (".csv", ".json", ".npz")  # as in galc.noise_file
 
 
 class ParameterError(ValueError):
@@ -41,8 +52,8 @@ class Params(BaseModel):
     gold_holdout: Fraction = 0.0  # share of the trusted images that is kept from training, to choose thresholds with
     single_label_limit: Annotated[int, Field(ge=0)] | None = None  # single-label images a class; None: all
     split_seed: Annotated[int, Field(ge=0)] | None = None  # draws the gold/silver split and the noise; None: the seed
-    noise: Annotated[float, Field(ge=0, le=0.95)] = 0.4  # fraction of labels flipped
-    noise_kind: Literal["symmetric", "pair"] = "symmetric"  # where flipped labels go
+    noise: Annotated[float, Field(ge=0, le=0.95)] = 0.4  # fraction of labels that are gone, or wrong; 0: none
+    noise_kind: str = "symmetric"  # what becomes of them: one of NOISE_KINDS, or a file with a matrix of its own rates
 
     # method (galc.methods)
     method: str = "galc-plus"
@@ -75,6 +86,18 @@ class Params(BaseModel):
         if name not in METHODS:
             raise ValueError(f"choose one of {', '.join(METHODS)}")
         return name
+
+    @field_validator("noise_kind")
+    @classmethod
+    def _kind(cls, name: str) -> str:
+        if name not in NOISE_KINDS and not name.endswith(NOISE_FILES):
+            raise ValueError(f"choose one of {', '.join(NOISE_KINDS)}, or the path of a {'/'.join(NOISE_FILES)} file")
+        return name
+
+    @property
+    def noise_file(self) -> str | None:
+        """The path that `noise_kind` is, if it is one."""
+        return None if self.noise_kind in NOISE_KINDS else self.noise_kind
 
     def replace(self, **changes) -> "Params":
         """A checked copy with some parameters changed."""

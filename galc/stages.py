@@ -13,20 +13,22 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from galc import attribution, estimator, metrics, noise, objectives, store
+from galc import attribution, estimator, metrics, objectives, store
 from galc.asl import calibrate_logits
 from galc.batch import Loss, TrainingSet
-from galc.costs import Costs
 from galc.crossfit import Platt, crossfit, folds
-from galc.data import MultiLabelData, Split, split
+from galc.noise import Noise
+from galc.noisy import NoisyData
 from galc.params import Params
-from galc.setup import Setup, prepare
 from galc.trainer import Fit, Recipe, fit, predict
 
 Log = Callable[[str], None] | None
 # modules whose code decides a result; figures, readers and reports do not
 SCIENCE = """asl attribution augment batch checks correction crossfit dual_t estimator filtering likelihood metrics
-mixup models noise noise_draw noise_flip objectives reweighting setup stages study trainer"""
+mixup models noise noise_draw noise_file noise_flip noise_kinds noise_weak noisy objectives reweighting setup stages
+study trainer"""
+
+PARTS = ("transition", "removed", "added")  # of an estimate that is a whole Noise
 
 
 @cache
@@ -36,66 +38,12 @@ def code_digest() -> str:
     return store.digest([store.file_digest(folder / f"{name}.py") for name in SCIENCE.split()])
 
 
-class Stages:
+class Stages(NoisyData):
     """The stages of one data set, split, noise level and seed, shared by all methods."""
 
     def __init__(self, params: Params, log: Log = None):
-        self.params, self.log, self.costs = params, log, Costs()
-
-    # --- data and noise ------------------------------------------------------------------------------------------
-
-    @cached_property
-    def setup(self) -> Setup:
-        """Data sets, model inputs, and how a model is built."""
-        names = ("data", "mode", "backbone", "weights", "image_size", "components")
-        return _setup(Params(**{name: getattr(self.params, name) for name in names}))
-
-    @property
-    def train(self) -> MultiLabelData:
-        return self.setup.train
-
-    @property
-    def test(self) -> MultiLabelData:
-        """The clean test images with at least two labels."""
-        return self.setup.test
-
-    @property
-    def split_seed(self) -> int:
-        p = self.params
-        return p.seed if p.split_seed is None else p.split_seed
-
-    @cached_property
-    def split(self) -> Split:
-        p = self.params
-        return split(self.train.labels, p.gold_fraction, p.single_label_limit, self.split_seed, p.gold_holdout)
-
-    @property
-    def split_digest(self) -> str:
-        return store.array_digest(*(getattr(self.split, name).numpy() for name in ("gold", "silver", "single")))
-
-    @cached_property
-    def true(self) -> Tensor:
-        """(K, K) transition of the injected noise, rows sum to 1."""
-        make = {"symmetric": noise.symmetric, "pair": noise.pair_flip}[self.params.noise_kind]
-        return make(self.train.num_classes, self.params.noise)
-
-    @cached_property
-    def observed(self) -> Tensor:
-        """(N, K) bool labels as a user would get them: noisy for silver images, clean for all others."""
-        silver = self.split.silver
-        labels = self.train.labels.clone()
-        if self.params.noise > 0 and (full := labels.all(1)[silver]).any():
-            raise ValueError(
-                f"{self.train.files[silver[full][0]]} has all {self.train.num_classes} classes, so no label of it can "
-                "be flipped to a wrong one; leave the image out, or set noise to 0"
-            )
-        labels[silver] = noise.inject(labels[silver], self.true, self.split_seed)
-        return labels
-
-    @property
-    def clean(self) -> Tensor:
-        """(m,) index of the trusted images: gold and single-label."""
-        return torch.cat([self.split.gold, self.split.single])
+        super().__init__(params)
+        self.log = log
 
     @cached_property
     def key(self) -> dict:
@@ -107,10 +55,6 @@ class Stages:
         values = {name: getattr(p, name) for name in names.split()}
         values["split"] = self.split_digest
         return values | {"split_seed": self.split_seed, "data": self.setup.digest, "code": code_digest()}
-
-    @property
-    def noise_key(self) -> dict:
-        return {"noise": self.params.noise, "noise_kind": self.params.noise_kind}
 
     # --- training ------------------------------------------------------------------------------------------------
 
@@ -248,6 +192,7 @@ class Stages:
         gold, single, silver = self.split.gold, self.split.single, self.split.silver
         logits = lambda index: torch.from_numpy(self.silver.arrays["logits"])[index]  # noqa: E731
         return {
+            "noise": lambda: self.noise_model,
             "true": lambda: self.true,
             "gold_logits": lambda: logits(gold),
             "gold_labels": lambda: self.train.labels[gold],
@@ -261,16 +206,25 @@ class Stages:
         }
 
     def estimate(self, name: str) -> Tensor:
-        """Step 2: C by the named estimator, (K, K)."""
+        """Step 2: C by the named estimator, (K, K); of labels that are not removed, where it knows of such."""
+        estimate = self.estimated(name)
+        return estimate.transition.float() if isinstance(estimate, Noise) else estimate
+
+    def estimated(self, name: str) -> Tensor | Noise:
+        """Step 2: all that the named estimator says, C (K, K) or a whole `galc.noise.Noise`."""
         wanted = estimator.needs(name)
         key = self.key | self.noise_key | {"seed": self.params.seed, "estimator": name}
 
         def compute():
             evidence = self.evidence()
-            matrix = estimator.estimate(name, **{need: evidence[need]() for need in wanted})
-            return {"transition": matrix.numpy()}, {}
+            estimate = estimator.estimate(name, **{need: evidence[need]() for need in wanted})
+            if isinstance(estimate, Noise):
+                return {part: getattr(estimate, part).numpy() for part in PARTS}, {}
+            return {"transition": estimate.numpy()}, {}
 
-        return torch.from_numpy(self.costs.cached("estimate", key, compute).arrays["transition"])
+        arrays = self.costs.cached("estimate", key, compute).arrays
+        parts = [torch.from_numpy(arrays[part]) for part in PARTS if part in arrays]
+        return Noise(*parts) if len(parts) > 1 else parts[0]
 
     @property
     def _silver_labels(self) -> Tensor:
@@ -286,8 +240,3 @@ class Stages:
     def _say(self, text: str) -> None:
         if self.log is not None:
             self.log(text)
-
-
-@cache
-def _setup(params: Params) -> Setup:
-    return prepare(params)
