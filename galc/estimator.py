@@ -14,7 +14,7 @@ from galc import attribution, likelihood
 from galc.asl import calibrate_logits
 from galc.checks import check_labels, check_scores, check_transition
 from galc.dual_t import dual_t
-from galc.noise import Noise
+from galc.noise import Estimate, Noise
 
 SCALES = ("sigmoid", "raw", "rows")
 
@@ -181,7 +181,7 @@ def _algorithm_1(scale: str) -> Callable[..., Tensor]:
     return estimator
 
 
-ESTIMATORS: dict[str, Callable[..., Tensor | Noise]] = {
+ESTIMATORS: dict[str, Callable[..., Estimate]] = {
     "true": lambda noise: noise,
     "identity": lambda true: torch.eye(len(true)),
     "algorithm-1": _algorithm_1("sigmoid"),
@@ -206,7 +206,7 @@ def needs(name: str) -> tuple[str, ...]:
     return tuple(inspect.signature(ESTIMATORS[name]).parameters)
 
 
-def estimate(name: str, **evidence: Tensor | Noise) -> Tensor | Noise:
+def estimate(name: str, **evidence: Tensor | Noise) -> Estimate:
     """C (K, K), or a whole `Noise`, by the named estimator; `needs` lists its evidence, more may be given.
 
     gold_logits, single_logits   (n, K) logits of the silver model on trusted images

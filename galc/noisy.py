@@ -1,6 +1,7 @@
 """The data of a study: its images, their split, and the noise that the silver labels get."""
 
 from functools import cache, cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -65,9 +66,15 @@ class NoisyData:
         p, labels = self.params, data.labels[index]
         if p.noise_file is not None:
             return noise_file.read(p.noise_file, data.classes) if p.noise > 0 else noise.none(data.num_classes)
-        weak = lambda: noise_weak.scores(inputs[index], labels, self.split_seed)  # noqa: E731
+        weak = lambda: self._weak_scores(inputs[index], labels)  # noqa: E731
         request = noise_kinds.Request(labels, p.noise, data.classes, data.groups, self.split_seed, weak)
         return noise_kinds.make(p.noise_kind, request)
+
+    def _weak_scores(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        content = store.array_digest(inputs.numpy(), labels.numpy())
+        key = {"content": content, "seed": self.split_seed, "code": store.file_digest(Path(noise_weak.__file__))}
+        compute = lambda: ({"scores": noise_weak.scores(inputs, labels, self.split_seed).numpy()}, {})  # noqa: E731
+        return torch.from_numpy(store.cached("weak", key, compute).arrays["scores"])
 
     @property
     def true(self) -> Tensor:
@@ -106,6 +113,12 @@ class NoisyData:
     def changes(self) -> noise.Changes:
         """How many silver labels each class lost and gained."""
         return noise.changes(self.injected.clean, self.injected.noisy)
+
+    @property
+    def noise_rates(self) -> dict[str, float]:
+        """The share of the clean silver labels that are gone, and of the noisy ones that are wrong."""
+        changes = self.changes
+        return {"labels_removed": changes.labels_removed, "labels_added": changes.labels_added}
 
     @property
     def noise_key(self) -> dict:

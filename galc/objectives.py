@@ -26,11 +26,12 @@ PLAIN: dict[str, Elementwise] = {
 class Task:
     """What a correction may need to know of the training that it is made for.
 
-    transition : (K, K) C, rows sum to 1 (any matrix for the literal forms), or None for a method without
+    transition : (K, K) C, rows sum to at most 1 (any matrix for the literal forms), or None for a method without
     images     : number of images in the training set; `Batch.rows` lie below it
     num_classes: K
     epochs     : length of the training
     loss       : the plain loss of the method, a name in `PLAIN`
+    added      : (K,) P(a class appears on an image that has it not, from nowhere), or None where none does
     """
 
     transition: Tensor | None = None
@@ -38,12 +39,17 @@ class Task:
     num_classes: int = 0
     epochs: int = 0
     loss: str = "asl"
+    added: Tensor | None = None
 
 
 # name -> what makes, for one training, the losses of the images that are not trusted
 CORRECTIONS: dict[str, Callable[[Task], Noisy]] = {
-    "forward-asl": lambda task: lambda x, batch: correction.forward_asl(x, batch.targets, task.transition),
-    "forward-bce": lambda task: lambda x, batch: correction.forward_bce(x, batch.targets, task.transition),
+    "forward-asl": lambda task: (
+        lambda x, batch: correction.forward_asl(x, batch.targets, task.transition, added=task.added)
+    ),
+    "forward-bce": lambda task: (
+        lambda x, batch: correction.forward_bce(x, batch.targets, task.transition, added=task.added)
+    ),
     "literal-clamped": lambda task: lambda x, batch: correction.literal(x, task.transition, batch.targets, clamp=True),
     "literal-unclamped": lambda task: (
         lambda x, batch: correction.literal(x, task.transition, batch.targets, clamp=False)

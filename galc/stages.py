@@ -17,7 +17,7 @@ from galc import attribution, estimator, metrics, objectives, store
 from galc.asl import calibrate_logits
 from galc.batch import Loss, TrainingSet
 from galc.crossfit import Platt, crossfit, folds
-from galc.noise import Noise
+from galc.noise import Estimate, Noise
 from galc.noisy import NoisyData
 from galc.params import Params
 from galc.trainer import Fit, Recipe, fit, predict
@@ -210,7 +210,7 @@ class Stages(NoisyData):
         estimate = self.estimated(name)
         return estimate.transition.float() if isinstance(estimate, Noise) else estimate
 
-    def estimated(self, name: str) -> Tensor | Noise:
+    def estimated(self, name: str) -> Estimate:
         """Step 2: all that the named estimator says, C (K, K) or a whole `galc.noise.Noise`."""
         wanted = estimator.needs(name)
         key = self.key | self.noise_key | {"seed": self.params.seed, "estimator": name}

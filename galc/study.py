@@ -11,6 +11,7 @@ from galc.asl import calibrate
 from galc.batch import Loss, TrainingSet
 from galc.costs import by_stage
 from galc.methods import METHODS, Method
+from galc.noise import Estimate, parts
 from galc.params import Params
 from galc.record import RunRecord, environment
 from galc.stages import Log, Stages
@@ -37,6 +38,8 @@ class Study(Stages):
         entry = self.costs.cached("run", self.run_key, self._run)
         seconds = by_stage(entry)
         summary = {"method": p.method, "noise": p.noise, "seed": p.seed} | entry.record["summary"]
+        if not METHODS[p.method].sees_noise:  # the run is shared, the noise it was spared is not
+            summary |= self.noise_rates
         estimate = entry.arrays.get("estimate")
         return RunRecord(
             summary | {"seconds": sum(seconds.values())},
@@ -50,8 +53,8 @@ class Study(Stages):
 
     def _run(self) -> tuple[dict, dict]:
         method, checkpoint = METHODS[self.params.method], self._checkpoint("run", self.run_key)
-        estimate = self.estimate(method.estimator) if method.estimator else None
-        data, loss = self._corrected(method, estimate)
+        estimated = self.estimated(method.estimator) if method.estimator else None
+        data, loss = self._corrected(method, estimated)
         self._say(f"step 3: training g, {method.title}")
         choose = self.gold_mAP if method.gold_stop else None
         done = self.fit(data, loss, checkpoint, method.dropout, choose, mixup=method.mixup)
@@ -61,16 +64,21 @@ class Study(Stages):
         probabilities = scores if method.loss == "bce" else calibrate(scores)
         at_half = metrics.evaluate(probabilities, self.test.labels)
         best = max(done.history, key=lambda record: record["mAP"])
-        summary = result | {
-            "epoch": done.epoch,  # whose weights these are: the last one, or the one chosen on held-out gold images
-            "CF1_calibrated": at_half["CF1"],
-            "OF1_calibrated": at_half["OF1"],
-            **self._at_gold_threshold(done.model, scores),
-            **metrics.calibration(probabilities, self.test.labels),
-            "best_mAP": best["mAP"],
-            "best_epoch": best["epoch"],
-            "ema_mAP": self.monitor(done.ema)["mAP"],
-        }
+        summary = (
+            result
+            | (self.noise_rates if method.sees_noise else {})
+            | {
+                "epoch": done.epoch,  # whose weights these are: the last one, or the one chosen on held-out gold images
+                "CF1_calibrated": at_half["CF1"],
+                "OF1_calibrated": at_half["OF1"],
+                **self._at_gold_threshold(done.model, scores),
+                **metrics.calibration(probabilities, self.test.labels),
+                "best_mAP": best["mAP"],
+                "best_epoch": best["epoch"],
+                "ema_mAP": self.monitor(done.ema)["mAP"],
+            }
+        )
+        estimate = self.estimate(method.estimator) if method.estimator else None
         if estimate is not None:
             summary |= {f"C_{k}": v for k, v in estimator.matrix_error(estimate, self.true).items()}
         details = {
@@ -96,13 +104,14 @@ class Study(Stages):
         at_gold = metrics.evaluate(scores, self.test.labels, threshold)
         return {"CF1_gold": at_gold["CF1"], "OF1_gold": at_gold["OF1"], "threshold_gold": threshold}
 
-    def _corrected(self, method: Method, estimate: Tensor | None) -> tuple[TrainingSet, Loss]:
+    def _corrected(self, method: Method, estimate: Estimate | None) -> tuple[TrainingSet, Loss]:
         """The training set and the loss of a method."""
         relabel = RELABELLED.get(method.correction)
         data = self.training_set(self._images(method), relabel and relabel(self, estimate))
         if relabel or method.correction is None:
             return data, objectives.plain(method.loss)
-        task = objectives.Task(estimate, *data.targets.shape, self.params.epochs, method.loss)
+        transition, added = parts(estimate)
+        task = objectives.Task(transition, *data.targets.shape, self.params.epochs, method.loss, added)
         return data, objectives.corrected(method.correction, task)
 
     def _images(self, method: Method) -> Tensor:
@@ -119,12 +128,15 @@ class Study(Stages):
         }
         return torch.cat(parts[method.data])
 
-    def soft_labels(self, transition: Tensor) -> Tensor:
+    def soft_labels(self, estimate: Estimate) -> Tensor:
         """(N, K) clean labels of trusted images, posteriors of the clean labels for silver images."""
+        transition, added = parts(estimate)
         silver = self.split.silver
         soft = self.train.labels.float()
-        known = attribution.match_counts(self.noisy_posterior[silver], self._silver_labels.sum(1))
-        soft[silver] = correction.posterior(known, self._silver_labels, transition)
+        known = self.noisy_posterior[silver]
+        if added is None:  # then noise keeps the number of labels
+            known = attribution.match_counts(known, self._silver_labels.sum(1))
+        soft[silver] = correction.posterior(known, self._silver_labels, transition, added)
         return soft
 
     def _fallback(self) -> dict:
@@ -137,7 +149,7 @@ class Study(Stages):
 
 
 # corrections that replace the labels of noisy images: name -> (study, C or None) -> (N, K) labels in [0, 1]
-RELABELLED: dict[str, Callable[[Study, Tensor | None], Tensor]] = {"posterior": Study.soft_labels}
+RELABELLED: dict[str, Callable[[Study, Estimate | None], Tensor]] = {"posterior": Study.soft_labels}
 
 
 def run(params: Params, log: Log = None) -> RunRecord:
