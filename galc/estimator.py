@@ -15,6 +15,7 @@ from galc.asl import calibrate_logits
 from galc.checks import check_labels, check_scores, check_transition
 from galc.dual_t import dual_t
 from galc.noise import Estimate, Noise
+from galc.noise_kinds import NATURES
 
 SCALES = ("sigmoid", "raw", "rows")
 
@@ -197,6 +198,45 @@ ESTIMATORS: dict[str, Callable[..., Estimate]] = {
         torch.cat([gold_logits, single_logits]), torch.cat([gold_labels, single_labels]), silver_logits, silver_labels
     ),
 }
+
+
+# The natures of noise (`galc.noise.Noise.nature`) that an estimate can represent. None can say "instance".
+ONE_RATE, MATRIX = frozenset({"symmetric"}), frozenset({"symmetric", "targets"})
+SCOPES: dict[str, frozenset[str]] = {
+    "true": MATRIX | {"count-changing"},
+    "identity": frozenset(),
+    "algorithm-1": MATRIX,
+    "algorithm-1-raw": MATRIX,
+    "algorithm-1-rows": MATRIX,
+    "glc": MATRIX,
+    "glc-calibrated": MATRIX,
+    "calibrated-regulators": ONE_RATE,
+    "pooled-rate": ONE_RATE,
+    "attribution": MATRIX,
+    "likelihood": MATRIX,
+    "dual-t": MATRIX,
+}
+LIMITS = {
+    "symmetric": "it takes every label to be right",
+    "targets": "it spreads wrong labels evenly over all classes, and where they really go it cannot say",
+    "count-changing": "it takes an image to keep its number of labels, so removed and added labels count as flips",
+    "instance": "one estimate serves all images, so it can only find the average of noise that differs by image",
+}
+
+
+def limits(name: str, kind: str) -> str:
+    """Why an estimator cannot represent a kind of noise, as a sentence; "" where it can.
+
+    ``kind``: a name in `galc.noise_kinds.KINDS`, or the ``nature`` of a `Noise` (for one from a file). Nothing is
+    refused for it: the estimate is then the nearest that the estimator can say. Raises ValueError for other names.
+    """
+    nature = NATURES.get(kind, kind)
+    if name not in SCOPES or nature not in LIMITS:
+        raise ValueError(f"no limits known of estimator {name!r} under {kind!r} noise")
+    if nature in SCOPES[name]:
+        return ""
+    why = "symmetric" if not SCOPES[name] else nature
+    return f"{name} cannot represent this noise ({kind}): {LIMITS[why]}."
 
 
 def needs(name: str) -> tuple[str, ...]:

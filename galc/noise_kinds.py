@@ -128,6 +128,19 @@ KINDS: dict[str, Callable[[Request], Noise]] = {
 }
 
 
+# what has to be known of a kind, as in `Noise.nature`; of a file it follows from the content
+NATURES = {
+    "symmetric": "symmetric",
+    "pair": "targets",
+    "semantic": "targets",
+    "class-dependent": "targets",
+    "missing": "count-changing",
+    "additional": "count-changing",
+    "missing-additional": "count-changing",
+    "instance-dependent": "instance",
+}
+
+
 def make(kind: str, request: Request) -> Noise:
     """The noise of a kind; without any where ``rate`` is 0. Raises ValueError for another kind, and as the kinds do."""
     if kind not in KINDS:

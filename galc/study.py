@@ -35,21 +35,32 @@ class Study(Stages):
     def run(self) -> RunRecord:
         """All stages of ``params.method``: from the cache, or computed and stored."""
         p = self.params
+        for text in self.limits:
+            self._say(f"note: {text}")
         entry = self.costs.cached("run", self.run_key, self._run)
         seconds = by_stage(entry)
+        # the run may be shared with other noise levels: these are the parameters that were asked for
+        own = {"params": p.model_dump(), "file": entry.path.name, "seconds": seconds, "warnings": self.limits}
         summary = {"method": p.method, "noise": p.noise, "seed": p.seed} | entry.record["summary"]
-        if not METHODS[p.method].sees_noise:  # the run is shared, the noise it was spared is not
+        if not METHODS[p.method].sees_noise:  # the noise that a shared run was spared is not shared
             summary |= self.noise_rates
         estimate = entry.arrays.get("estimate")
         return RunRecord(
             summary | {"seconds": sum(seconds.values())},
             entry.record["history"],
-            # the run may be shared with other noise levels: these are the parameters that were asked for
-            entry.record["details"] | {"params": p.model_dump(), "file": entry.path.name, "seconds": seconds},
+            entry.record["details"] | own,
             self.true,
             None if estimate is None else torch.from_numpy(estimate),
             torch.from_numpy(entry.arrays["scores"]),
         )
+
+    @property
+    def limits(self) -> list[str]:
+        """What the method's estimator cannot say of this noise."""
+        name, p = METHODS[self.params.method].estimator, self.params
+        kind = self.noise_model.nature if p.noise_file or p.noise == 0 else p.noise_kind
+        text = estimator.limits(name, kind) if name else ""
+        return [text] if text else []
 
     def _run(self) -> tuple[dict, dict]:
         method, checkpoint = METHODS[self.params.method], self._checkpoint("run", self.run_key)
