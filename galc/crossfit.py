@@ -35,21 +35,24 @@ def crossfit(
     transform: Transform | None = None,
     prepare: Transform | None = None,
     log: Callable[[str], None] | None = None,
+    relabel: Callable[[TrainingSet], TrainingSet] | None = None,
 ) -> torch.Tensor:
     """Logits (N, K) for every image of the data set, from models that were not trained on it.
 
     Images of the training set get the averaged weights of the model whose fold they are; all others the mean
     over the fold models. ``transform`` augments, ``prepare`` only prepares a batch for prediction. A loss with a state
-    starts each fold from the state it is given in, and is left so.
+    starts each fold from the state it is given in, and is left so. ``relabel`` turns what the models of a fold are
+    trained on into what they learn: targets that are worked out here know nothing of the images held out.
     """
     assignment = folds(len(data.index), number, seed)
     total = torch.zeros(len(data.inputs), data.targets.shape[1])
     held_out = torch.empty(len(data.index), data.targets.shape[1])
     for fold in range(number):
         held = assignment == fold
-        torch.manual_seed(seed + fold)
         own = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
-        model = fit(build(), data.take(~held), own, recipe, seed + fold, transform=transform).ema
+        part = data.take(~held) if relabel is None else relabel(data.take(~held))
+        torch.manual_seed(seed + fold)
+        model = fit(build(), part, own, recipe, seed + fold, transform=transform).ema
         logits = predict(model, data.inputs, transform=prepare)
         held_out[held] = logits[data.index[held]]
         total += logits / number

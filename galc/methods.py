@@ -19,7 +19,8 @@ class Method:
                  correction, those of trusted images where there is one
     estimator  : name in galc.estimator.ESTIMATORS, or None where no C is used
     correction : what becomes of noisy labels: None (taken as they are), a name in galc.objectives.CORRECTIONS
-                 (another loss), or one in galc.study.RELABELLED (other labels)
+                 (another loss), in galc.study.RELABELLED (other labels) or in galc.study.WEIGHTED (weights of
+                 the labels)
     about      : one sentence for the reader
     dropout    : False switches the dropout of the recipe off
     mixup      : a of the Beta(a, a) that images are mixed by, 0 for none
@@ -100,5 +101,72 @@ METHODS: dict[str, Method] = {
         "attribution",
         "posterior",
         "C by attribution EM, then training on cross-fitted posteriors of the clean labels. What we recommend.",
+    ),
+    "galc-plus-bce": Method(
+        "GALC-plus, final BCE",
+        "everything",
+        "bce",
+        "attribution",
+        "posterior",
+        "GALC-plus with binary cross-entropy in place of ASL in the last training.",
+    ),
+    "galc-plus-iterated": Method(
+        "GALC-plus, iterated",
+        "everything",
+        "asl",
+        "attribution",
+        "posterior-iterated",
+        "GALC-plus with a second round: posteriors from models trained on the first round's posterior labels.",
+    ),
+    "galc-slr-attribution": Method(
+        "GALC-SLR, attribution EM",
+        "all",
+        "asl",
+        "attribution",
+        "forward-asl",
+        "GALC-SLR's corrected loss with the C of GALC-plus: attribution EM over all noisy labels.",
+    ),
+    "galc-slr-likelihood": Method(
+        "GALC-SLR, likelihood",
+        "all",
+        "asl",
+        "likelihood",
+        "forward-asl",
+        "GALC-SLR's corrected loss with the C under which the noisy labels are most probable.",
+    ),
+    "glc": Method(
+        "GLC",
+        "all",
+        "asl",
+        "glc",
+        "forward-asl",
+        "Gold loss correction: C from mean scores on gold images, where other labels and doubt pass for noise.",
+    ),
+    "dual-t": Method(
+        "Dual-T", "all", "asl", "dual-t", "forward-asl", "C as the product of two counted matrices, by Yao et al. 2020."
+    ),
+    "t-revision": Method(
+        "T-revision",
+        "all",
+        "bce",
+        "attribution",
+        "t-revision",
+        "Forward-corrected BCE; C gets a slack that is learned with the classifier, after Xia et al. 2019.",
+    ),
+    "reweighting": Method(
+        "Importance reweighting",
+        "all",
+        "asl",
+        "attribution",
+        "reweighting",
+        "Each noisy label weighs P(clean) / P(noisy), from cross-fitted posteriors and C, after Liu and Tao 2016.",
+    ),
+    "cleanlab": Method(
+        "cleanlab",
+        "all",
+        "asl",
+        None,
+        "cleanlab",
+        "Labels that cleanlab's confident learning holds for wrong are masked, the others taken as they are.",
     ),
 }

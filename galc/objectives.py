@@ -7,11 +7,13 @@ are never corrected (paper, Sec. 3.3); what the others get instead is a line of 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn, where
 
 from galc import correction
 from galc.asl import AsymmetricLoss
 from galc.batch import Batch, Loss
+from galc.t_revision import TRevision
 
 Elementwise = Callable[[Tensor, Tensor], Tensor]  # logits, targets (B, K) -> losses (B, K)
 Noisy = Callable[[Tensor, Batch], Tensor]  # logits (B, K), their batch -> losses (B, K)
@@ -54,6 +56,7 @@ CORRECTIONS: dict[str, Callable[[Task], Noisy]] = {
     "literal-unclamped": lambda task: (
         lambda x, batch: correction.literal(x, task.transition, batch.targets, clamp=False)
     ),
+    "t-revision": lambda task: TRevision(task.transition, task.epochs, task.added),
 }
 
 
@@ -69,6 +72,18 @@ class Corrected(nn.Module):
         return losses.sum(1).mean()
 
 
+class Weighted(nn.Module):
+    """The plain loss of all images, each label times a weight of its own: (images, K) >= 0, by `Batch.rows`."""
+
+    def __init__(self, plain: Elementwise, weights: Tensor):
+        super().__init__()
+        self.plain = plain
+        self.register_buffer("weights", weights.float(), persistent=False)  # worked out again, not kept in checkpoints
+
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        return (self.weights[batch.rows] * self.plain(logits, batch.targets)).sum(1).mean()
+
+
 def plain(name: str) -> Loss:
     """ASL or BCE of targets that are taken as they are."""
     return lambda logits, batch: PLAIN[name](logits, batch.targets).sum(1).mean()
@@ -77,3 +92,13 @@ def plain(name: str) -> Loss:
 def corrected(name: str, task: Task) -> Loss:
     """Plain for trusted images, for the others the loss of a name in `CORRECTIONS`. KeyError for an unknown name."""
     return Corrected(PLAIN[task.loss], CORRECTIONS[name](task))
+
+
+def weighted(name: str, weights: Tensor) -> Loss:
+    """ASL or BCE, each label of each image times its weight: ``weights`` (images, K), all 1 for trusted images.
+
+    Raises ValueError for weights that are negative or not finite.
+    """
+    if not torch.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError("weights must be finite and not negative")
+    return Weighted(PLAIN[name], weights)

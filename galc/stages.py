@@ -7,17 +7,18 @@ computes it: shared stages are computed once, whoever asks first, and a result i
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from galc import attribution, estimator, metrics, objectives, store
+from galc import attribution, correction, estimator, metrics, objectives, store
 from galc.asl import calibrate_logits
 from galc.batch import Loss, TrainingSet
 from galc.crossfit import Platt, crossfit, folds
-from galc.noise import Estimate, Noise
+from galc.noise import Estimate, Noise, parts
 from galc.noisy import NoisyData
 from galc.params import Params
 from galc.trainer import Fit, Recipe, fit, predict
@@ -26,7 +27,7 @@ Log = Callable[[str], None] | None
 # modules whose code decides a result; figures, readers and reports do not
 SCIENCE = """asl attribution augment batch checks correction crossfit dual_t estimator filtering likelihood metrics
 mixup models noise noise_draw noise_file noise_flip noise_kinds noise_weak noisy objectives reweighting setup stages
-study trainer"""
+study t_revision trainer"""
 
 PARTS = ("transition", "removed", "added")  # of an estimate that is a whole Noise
 
@@ -119,7 +120,9 @@ class Stages(NoisyData):
             log=self.log,
         )
 
-    def crossfit(self, data: TrainingSet, loss: Loss, **recipe) -> Tensor:
+    def crossfit(
+        self, data: TrainingSet, loss: Loss, relabel: Callable[[TrainingSet], TrainingSet] | None = None, **recipe
+    ) -> Tensor:
         """(N, K) logits for all training images, each from models that have not seen it."""
         return crossfit(
             self.build,
@@ -131,6 +134,7 @@ class Stages(NoisyData):
             transform=self.setup.augment,
             prepare=self.setup.prepare,
             log=self.log,
+            relabel=relabel,
         )
 
     # --- stages --------------------------------------------------------------------------------------------------
@@ -186,6 +190,59 @@ class Stages(NoisyData):
             return {"probabilities": self._calibrated(logits).numpy()}, {"rate": rate}
 
         return torch.from_numpy(self.costs.cached("posterior", key, compute).arrays["probabilities"])
+
+    def second_posterior(self, estimate: Estimate) -> Tensor:
+        """(N, K) calibrated probabilities of the clean labels, cross-fitted on posterior labels instead of noisy ones.
+
+        Nested, so that no label vouches for itself: the posterior labels that the models of a fold learn come from a
+        cross-fitting, a calibration and Bayes' rule within the other folds alone. The estimate of the noise is one
+        for all folds, a count over all noisy labels.
+        """
+        p = self.params
+        transition, added = parts(estimate)
+        digest = store.array_digest(*(part.numpy() for part in (transition, added) if part is not None))
+        key = self.key | self.noise_key | {"seed": p.seed, "estimate": digest}
+        forward = objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))
+        gold = torch.zeros(len(self.train), dtype=torch.bool)
+        gold[self.split.gold] = True
+
+        def first_round(part: TrainingSet) -> TrainingSet:
+            logits = self.crossfit(part, forward, epochs=p.fold_epochs)
+            its_gold, noisy = part.index[gold[part.index]], ~part.trusted
+            platt = Platt(self.train.num_classes).fit(logits[its_gold], self.train.labels[its_gold])
+            targets = part.targets.clone()
+            known = platt.probabilities(logits[part.index[noisy]])
+            targets[noisy] = self.posterior_labels(known, targets[noisy].bool(), estimate)
+            return replace(part, targets=targets)
+
+        def compute():
+            self._say("second round: cross-fitting on the posterior labels of the first, nested")
+            data = self.training_set(torch.cat([self.split.silver, self.clean]))
+            logits = self.crossfit(data, objectives.plain("bce"), first_round, epochs=p.fold_epochs)
+            return {"probabilities": self._calibrated(logits).numpy()}, {}
+
+        return torch.from_numpy(self.costs.cached("second", key, compute).arrays["probabilities"])
+
+    def posterior_labels(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
+        """P(clean label | observed label, x) (n, K) from q, ``known`` (n, K), and the observed ``labels`` (n, K)."""
+        return correction.posterior(self.shifted(known, labels, estimate), labels, *parts(estimate))
+
+    def shifted(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
+        """q, ``known`` (n, K), shifted to each image's number of ``labels`` (n, K) where the noise keeps it."""
+        return known if parts(estimate)[1] is not None else attribution.match_counts(known, labels.sum(1))
+
+    @property
+    def given_probability(self) -> Tensor:
+        """(N, K) probabilities of the labels as given, noisy or not, by plain BCE cross-fitted on S ∪ G."""
+        key = self.key | self.noise_key | {"seed": self.params.seed}
+
+        def compute():
+            self._say("cross-fitting a model of the labels as given")
+            data = self.training_set(torch.cat([self.split.silver, self.split.gold]))
+            logits = self.crossfit(data, objectives.plain("bce"), epochs=self.params.fold_epochs)
+            return {"probabilities": logits.sigmoid().numpy()}, {}
+
+        return torch.from_numpy(self.costs.cached("given", key, compute).arrays["probabilities"])
 
     def evidence(self) -> dict[str, Callable[[], Tensor]]:
         """What estimators may ask for, by the names of their arguments; nothing is computed before it is asked."""

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from galc import attribution, correction, estimator, metrics, objectives, store
+from galc import estimator, filtering, metrics, objectives, reweighting, store
 from galc.asl import calibrate
 from galc.batch import Loss, TrainingSet
 from galc.costs import by_stage
@@ -119,6 +119,9 @@ class Study(Stages):
         """The training set and the loss of a method."""
         relabel = RELABELLED.get(method.correction)
         data = self.training_set(self._images(method), relabel and relabel(self, estimate))
+        if method.correction in WEIGHTED:
+            weights = WEIGHTED[method.correction](self, estimate)
+            return data, objectives.weighted(method.loss, weights[data.index])
         if relabel or method.correction is None:
             return data, objectives.plain(method.loss)
         transition, added = parts(estimate)
@@ -139,16 +142,29 @@ class Study(Stages):
         }
         return torch.cat(parts[method.data])
 
-    def soft_labels(self, estimate: Estimate) -> Tensor:
+    def soft_labels(self, estimate: Estimate, rounds: int = 1) -> Tensor:
         """(N, K) clean labels of trusted images, posteriors of the clean labels for silver images."""
-        transition, added = parts(estimate)
         silver = self.split.silver
         soft = self.train.labels.float()
-        known = self.noisy_posterior[silver]
-        if added is None:  # then noise keeps the number of labels
-            known = attribution.match_counts(known, self._silver_labels.sum(1))
-        soft[silver] = correction.posterior(known, self._silver_labels, transition, added)
+        known = (self.noisy_posterior if rounds == 1 else self.second_posterior(estimate))[silver]
+        soft[silver] = self.posterior_labels(known, self._silver_labels, estimate)
         return soft
+
+    def importance(self, estimate: Estimate) -> Tensor:
+        """(N, K) weights of the labels: 1 for trusted images, importance weights for silver images."""
+        silver = self.split.silver
+        weights = torch.ones(self.train.labels.shape)
+        known = self.shifted(self.noisy_posterior[silver], self._silver_labels, estimate)
+        weights[silver] = reweighting.importance(known, self._silver_labels, *parts(estimate))
+        return weights
+
+    def plausible(self, _: None = None) -> Tensor:
+        """(N, K) weights of the labels: 0 for those of silver images that cleanlab holds for wrong, 1 for the rest."""
+        filtering.require()
+        silver = self.split.silver
+        weights = torch.ones(self.train.labels.shape)
+        weights[silver] = 1 - filtering.suspicious(self.given_probability[silver], self._silver_labels).float()
+        return weights
 
     def _fallback(self) -> dict:
         """Classes for which estimators fall back to a documented row, by name."""
@@ -160,7 +176,15 @@ class Study(Stages):
 
 
 # corrections that replace the labels of noisy images: name -> (study, C or None) -> (N, K) labels in [0, 1]
-RELABELLED: dict[str, Callable[[Study, Estimate | None], Tensor]] = {"posterior": Study.soft_labels}
+RELABELLED: dict[str, Callable[[Study, Estimate | None], Tensor]] = {
+    "posterior": Study.soft_labels,
+    "posterior-iterated": lambda study, estimate: study.soft_labels(estimate, rounds=2),
+}
+# corrections that weigh the labels of noisy images: name -> (study, C or None) -> (N, K) weights
+WEIGHTED: dict[str, Callable[[Study, Estimate | None], Tensor]] = {
+    "reweighting": Study.importance,
+    "cleanlab": Study.plausible,
+}
 
 
 def run(params: Params, log: Log = None) -> RunRecord:

@@ -110,6 +110,21 @@ def test_a_loss_with_a_state_starts_every_fold_anew_and_is_left_as_it_was():
     assert loss.steps == 0
 
 
+def test_what_a_folds_models_learn_is_worked_out_of_their_own_images_alone():
+    data, seen = one_hot_images(), []
+
+    def relabel(part):
+        seen.append(part.index)
+        return TrainingSet(part.inputs, part.index, 1 - part.targets, part.trusted)
+
+    data = TrainingSet(data.inputs + 0.1, data.index, data.targets, data.trusted)  # images share something
+    logits = crossfit(by_heart, data, plain("bce"), RECIPE, 3, 0, relabel=relabel)
+    fold = folds(11, 3, 0)
+    assert [part.tolist() for part in seen] == [data.index[fold != k].tolist() for k in range(3)]
+    opposite = TrainingSet(data.inputs, data.index, 1 - data.targets, data.trusted)
+    assert torch.equal(logits, crossfit(by_heart, opposite, plain("bce"), RECIPE, 3, 0))
+
+
 @given(count=st.integers(2, 60), number=st.integers(2, 8), seed=st.integers(0, 2**31))
 def test_folds_are_equal_in_size_within_one(count, number, seed):
     if count < number:

@@ -6,7 +6,7 @@ import torch
 from galc import correction
 from galc.batch import Batch
 from galc.noise import pair_flip
-from galc.objectives import PLAIN, Task, corrected, plain
+from galc.objectives import PLAIN, Task, corrected, plain, weighted
 
 K = 5
 CORRECTED = ["forward-asl", "forward-bce", "literal-clamped", "literal-unclamped"]
@@ -98,3 +98,31 @@ def test_values_and_gradients_are_finite_for_any_finite_logit_in_both_kinds_of_r
 def test_an_unknown_loss_is_an_error():
     with pytest.raises(KeyError):
         corrected("backward", Task(torch.eye(K)))
+
+
+@pytest.mark.parametrize("name", ["asl", "bce"])
+def test_weights_go_by_the_rows_of_the_batch_and_all_ones_are_the_plain_loss(name):
+    logits, targets, trusted = batch()
+    rows = torch.randperm(30, generator=torch.Generator().manual_seed(0))[:12]
+    weights = torch.rand(30, K, generator=torch.Generator().manual_seed(1))
+    got = weighted(name, weights)(logits, Batch(targets, trusted, rows, 1))
+    losses = PLAIN[name](logits, targets)
+    expected = sum(float(weights[rows[n], k] * losses[n, k]) for n in range(12) for k in range(K)) / 12
+    assert got.item() == pytest.approx(expected, rel=1e-5)
+    ones = weighted(name, torch.ones(30, K))(logits, Batch(targets, trusted, rows, 1))
+    torch.testing.assert_close(ones, plain(name)(logits, its(targets, trusted)))
+
+
+def test_a_label_of_weight_zero_teaches_nothing():
+    logits, targets, trusted = batch()
+    weights = torch.ones(12, K)
+    weights[3, 2] = 0
+    x = logits.clone().requires_grad_()
+    weighted("asl", weights)(x, its(targets, trusted)).backward()
+    assert x.grad[3, 2] == 0 and (x.grad != 0).sum() > 30
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_weights_that_are_none_are_refused(value):
+    with pytest.raises(ValueError, match="finite and not negative"):
+        weighted("asl", torch.full((2, K), value))

@@ -49,6 +49,16 @@ LOOKS = {
     "galc-slr": (BLUE, "^"),
     "true-correction": ("#000000", "d"),
     "galc-plus": (GREEN, "P"),
+    # letters: rows that stand beside the main ones in `09_beyond_the_paper` alone
+    "galc-plus-bce": ("#66c2a5", "$B$"),
+    "galc-plus-iterated": ("#00573f", "$2$"),
+    "galc-slr-attribution": ("#4a90c2", "$A$"),
+    "galc-slr-likelihood": ("#003f66", "$L$"),
+    "glc": ("#b07aa1", "$G$"),
+    "dual-t": ("#8c564b", "$D$"),
+    "t-revision": ("#9467bd", "$T$"),
+    "reweighting": ("#bcbd22", "$W$"),
+    "cleanlab": ("#e377c2", "$C$"),
 }
 # for what is no method of the study, in this order
 FREE = ["galc-plus", "galc-slr", "asl", "bce", "asl-no-dropout", "galc-slr-literal", "bce-everything"]
