@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 import galc.crossfit
-from galc import metrics, stages, store, study
+from galc import filtering, metrics, noise, stages, store, study
 from galc.checks import check_transition
 from galc.data import MultiLabelData
 from galc.estimator import calibrated_regulators
@@ -81,7 +82,7 @@ def test_every_method_runs_and_leaves_a_complete_record(name, done, tiny):
     details = record.details
     assert details["params"] == p.model_dump() and checked(details["params"]) == p
     assert len(details["split"]) == 20 and details["git"] and details["machine"]
-    assert {"torch", "timm", "numpy", "python"} <= set(details["versions"])
+    assert {"torch", "timm", "numpy", "python", "cleanlab"} <= set(details["versions"])
     assert details["seconds"]["run"] > 0 and record.summary["seconds"] == sum(details["seconds"].values())
     assert details["steps"] == 2 * -(-details["images"] // 16)
     entry = store.read(folder / "cache" / "run" / details["file"])
@@ -216,6 +217,50 @@ def test_soft_labels_are_clean_where_images_are_trusted_and_probabilities_elsewh
     assert torch.equal(soft[its.clean], its.train.labels[its.clean].float())
     silver = soft[its.split.silver]
     assert silver.min() >= 0 and silver.max() <= 1 and not torch.equal(silver, silver.round())
+
+
+def test_a_label_of_the_second_round_does_not_vouch_for_itself(tiny, monkeypatch, tmp_path):
+    """Whatever an image's own noisy label says, its posterior is the same: no model on the way has learnt from it."""
+    transition, image = noise.symmetric(7, 0.4).float(), None
+    posteriors = []
+    monkeypatch.setattr(Study, "_calibrated", lambda its, logits: logits.sigmoid())  # calibration is on gold images
+    for turn in range(2):
+        monkeypatch.setenv("GALC_OUTPUTS", str(tmp_path / str(turn)))
+        its = Study(checked(tiny | {"dropout": 0.0}))
+        image = int(its.split.silver[0])
+        if turn:
+            its.observed[image] = ~its.observed[image]
+        posteriors.append(its.second_posterior(transition))
+    assert torch.equal(posteriors[0][image], posteriors[1][image])
+    assert (posteriors[0] != posteriors[1]).any(1).sum() > 20  # others have learnt from it
+
+
+def test_the_second_round_learns_posterior_labels_and_is_not_the_first(kept, tiny, monkeypatch):
+    its = Study(checked(tiny))
+    first, second = (its.soft_labels(kept["galc-plus"].estimate, rounds) for rounds in (1, 2))
+    assert torch.equal(first[its.clean], second[its.clean])
+    assert not torch.allclose(first[its.split.silver], second[its.split.silver], atol=1e-3)
+
+
+def test_weights_are_one_where_images_are_trusted(kept, tiny):
+    its = Study(checked(tiny))
+    silver, noisy = its.split.silver, its.observed[its.split.silver]
+    masked, weighed = its.plausible(), its.importance(kept["reweighting"].estimate)
+    for weights in (masked, weighed):
+        assert weights.shape == its.train.labels.shape and torch.equal(
+            weights[its.clean], torch.ones(len(its.clean), 7)
+        )
+    assert torch.equal(masked[silver] == 0, filtering.suspicious(its.given_probability[silver], noisy))
+    assert 0 < (masked[silver] == 0).sum() < noisy.numel() / 2
+    assert weighed[silver][noisy].std() > 0.1 and (weighed > 0).all()
+    assert torch.equal(its.importance(torch.eye(7))[silver], torch.ones(noisy.shape))
+
+
+def test_a_missing_cleanlab_is_said_before_anything_is_trained(tiny, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cleanlab", None)
+    monkeypatch.setattr(galc.crossfit, "fit", explode)
+    with pytest.raises(ModuleNotFoundError, match="pip install 'cleanlab"):
+        study.run(checked(tiny | {"method": "cleanlab"}))
 
 
 # --- the cache -----------------------------------------------------------------------------------------------------

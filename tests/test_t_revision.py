@@ -92,5 +92,5 @@ def test_its_state_is_the_slack_and_a_bad_matrix_is_refused():
     loss = TRevision(symmetric(K, 0.4), 4)
     assert [name for name, _ in loss.named_parameters()] == ["slack"]
     assert {"slack", "transition"} <= set(loss.state_dict())
-    with pytest.raises(ValueError, match="does not sum to 1"):
+    with pytest.raises(ValueError, match="does not sum to at most 1"):
         TRevision(torch.ones(K, K), 4)
