@@ -6,8 +6,9 @@ half of the epochs: while it knows nothing, the slack would only learn its doubt
 
 - Its loss reweights each example by q / q~ of the current model, which the slack can lower by shrinking the weights.
   Here the slack enters the forward-corrected cross-entropy, whose minimum over it is a maximum of the likelihood.
-- Its slack has a learning rate of its own, 5e-7. Here the optimiser is the classifier's, and the slack is measured in
-  C's own units: 1 on the diagonal, 1 / (K - 1) off it, so that a step moves as much mass on either side of a row.
+- In the authors' code a last stage learns classifier and slack at a rate of 5e-7 and keeps the epoch that is best on
+  noisy labels held out. Here optimiser and epochs are those of all methods, and the slack is measured in units of 1 on
+  the diagonal and 1 / (K - 1) off it, so that a step moves as much mass on either side of a row.
 """
 
 import torch
@@ -21,9 +22,9 @@ from galc.correction import forward_bce
 class TRevision(nn.Module):
     """Forward-corrected cross-entropy with a learned slack on C (K, K): losses (B, K) of noisy images.
 
-    Rows of C sum to 1, to less where labels vanish; ``added`` (K,) as in `galc.correction`.
-    Until half of ``epochs`` are over, and with the slack at 0, this is the forward correction by C. Raises ValueError
-    for a bad transition.
+    Rows of C sum to 1, to less where labels vanish; ``added`` (K,) as in `galc.correction`. Until half of
+    ``epochs`` are over, and with the slack at 0, this is the forward correction by C. Raises ValueError for a bad
+    transition.
     """
 
     def __init__(self, transition: Tensor, epochs: int, added: Tensor | None = None):
