@@ -7,6 +7,8 @@ of these rows compares methods and nothing else. A row that differs in one more 
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+MIXUP = 0.4
+
 
 @dataclass(frozen=True)
 class Method:
@@ -168,5 +170,81 @@ METHODS: dict[str, Method] = {
         None,
         "cleanlab",
         "Labels that cleanlab's confident learning holds for wrong are masked, the others taken as they are.",
+    ),
+    "silver-only": Method("Silver only", "silver", "asl", None, None, "ASL on the noisy images alone: step 1's f."),
+    "asl-gold-stop": Method(
+        "ASL, early stopping",
+        "all",
+        "asl",
+        None,
+        None,
+        "ASL on S ∪ G but for a fifth of G, on which the best epoch is chosen.",
+        gold_stop=True,
+    ),
+    "asl-mixup": Method(
+        "ASL + mixup",
+        "all",
+        "asl",
+        None,
+        None,
+        "ASL on S ∪ G, images and labels mixed in pairs, with dropout as everywhere.",
+        mixup=MIXUP,
+    ),
+    "forward-linear": Method(
+        "Forward, linear",
+        "everything",
+        "bce",
+        "attribution",
+        "forward-bce-linear",
+        "GALC-plus's data and C; cross-entropy of Cᵀq, held below 1.",
+    ),
+    "forward-exact": Method(
+        "Forward, exact",
+        "everything",
+        "bce",
+        "attribution",
+        "forward-bce-exact",
+        "GALC-plus's data and C; cross-entropy of q̃ where no label flips onto one that is there.",
+    ),
+    "forward-noisy-or": Method(
+        "Forward, noisy-or",
+        "everything",
+        "bce",
+        "attribution",
+        "forward-bce",
+        "GALC-plus's data and C; cross-entropy of q̃ with arrivals joined by noisy-or.",
+    ),
+    "gce": Method(
+        "GCE",
+        "everything",
+        "bce",
+        None,
+        "gce",
+        "Generalised cross-entropy of noisy labels, on GALC-plus's data; q chosen on gold images.",
+    ),
+    "elr": Method(
+        "ELR",
+        "everything",
+        "bce",
+        None,
+        "elr",
+        "Early-learning regularisation of noisy images, label by label, on GALC-plus's data.",
+    ),
+    "hill": Method("Hill", "everything", "hill", None, None, "Hill loss for missing labels, on GALC-plus's data."),
+    "splc": Method(
+        "SPLC",
+        "everything",
+        "focal-margin",
+        None,
+        "splc",
+        "Focal-margin loss; labels the model finds on noisy images become present. GALC-plus's data.",
+    ),
+    "small-loss": Method(
+        "Small loss",
+        "everything",
+        "bce",
+        "attribution",
+        "small-loss",
+        "BCE without the labels of largest loss, as many of each class as GALC-plus's C holds wrong.",
     ),
 }

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn, where
+from torch import Tensor, nn
 
-from galc import correction
+from galc import correction, robust
 from galc.asl import AsymmetricLoss
 from galc.batch import Batch, Loss
+from galc.elr import EarlyLearning
+from galc.small_loss import SmallLoss
 from galc.t_revision import TRevision
 
 Elementwise = Callable[[Tensor, Tensor], Tensor]  # logits, targets (B, K) -> losses (B, K)
@@ -21,6 +23,8 @@ Noisy = Callable[[Tensor, Batch], Tensor]  # logits (B, K), their batch -> losse
 PLAIN: dict[str, Elementwise] = {
     "asl": AsymmetricLoss(reduction="none"),
     "bce": nn.BCEWithLogitsLoss(reduction="none"),
+    "focal-margin": lambda logits, targets: robust.splc(logits, targets, epoch=1),
+    "hill": robust.hill,
 }
 
 
@@ -52,6 +56,18 @@ CORRECTIONS: dict[str, Callable[[Task], Noisy]] = {
     "forward-bce": lambda task: (
         lambda x, batch: correction.forward_bce(x, batch.targets, task.transition, added=task.added)
     ),
+    "forward-bce-linear": lambda task: (
+        lambda x, batch: correction.forward_bce(x, batch.targets, task.transition, "linear", task.added)
+    ),
+    "forward-bce-exact": lambda task: (
+        lambda x, batch: correction.forward_bce(x, batch.targets, task.transition, "exact", task.added)
+    ),
+    "gce": lambda task: lambda x, batch: robust.gce(x, batch.targets),
+    "splc": lambda task: lambda x, batch: robust.splc(x, batch.targets, batch.epoch),
+    "elr": lambda task: EarlyLearning(task.images, task.num_classes),
+    "small-loss": lambda task: SmallLoss(
+        PLAIN[task.loss], task.transition, task.images, task.num_classes, added=task.added
+    ),
     "literal-clamped": lambda task: lambda x, batch: correction.literal(x, task.transition, batch.targets, clamp=True),
     "literal-unclamped": lambda task: (
         lambda x, batch: correction.literal(x, task.transition, batch.targets, clamp=False)
@@ -68,7 +84,7 @@ class Corrected(nn.Module):
         self.plain, self.noisy = plain, noisy
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
-        losses = where(batch.trusted[:, None], self.plain(logits, batch.targets), self.noisy(logits, batch))
+        losses = torch.where(batch.trusted[:, None], self.plain(logits, batch.targets), self.noisy(logits, batch))
         return losses.sum(1).mean()
 
 
@@ -102,3 +118,16 @@ def weighted(name: str, weights: Tensor) -> Loss:
     if not torch.isfinite(weights).all() or (weights < 0).any():
         raise ValueError("weights must be finite and not negative")
     return Weighted(PLAIN[name], weights)
+
+
+def probabilities(name: str, logits: Tensor) -> Tensor:
+    """What logits (N, K) of the plain loss ``name`` say of the true probabilities: (N, K) float32 in [0, 1].
+
+    Where a label is present with probability q, the expected slope q L+' + (1 - q) L-' of the loss vanishes at the
+    optimum: q = L-' / (L-' - L+') at the logit. For BCE this is the sigmoid, for ASL `galc.asl.calibrate`.
+    """
+    x = logits.detach().double().clamp(-30, 30).requires_grad_()
+    absent, present = (
+        torch.autograd.grad(PLAIN[name](x, torch.full_like(x, label)).sum(), x)[0] for label in (0.0, 1.0)
+    )
+    return (absent / (absent - present)).clamp(min=0).float()

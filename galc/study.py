@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from galc import estimator, filtering, metrics, objectives, reweighting, store
-from galc.asl import calibrate
 from galc.batch import Loss, TrainingSet
 from galc.costs import by_stage
 from galc.methods import METHODS, Method
@@ -72,7 +71,7 @@ class Study(Stages):
         logits = self.test_logits(done.model)
         scores = torch.sigmoid(logits)
         result = metrics.evaluate(scores, self.test.labels)
-        probabilities = scores if method.loss == "bce" else calibrate(scores)
+        probabilities = objectives.probabilities(method.loss, logits)
         at_half = metrics.evaluate(probabilities, self.test.labels)
         best = max(done.history, key=lambda record: record["mAP"])
         summary = (

@@ -4,12 +4,16 @@ import pytest
 import torch
 
 from galc import correction
+from galc.asl import calibrate
 from galc.batch import Batch
-from galc.noise import pair_flip
-from galc.objectives import PLAIN, Task, corrected, plain, weighted
+from galc.noise import pair_flip, symmetric
+from galc.objectives import PLAIN, Task, corrected, plain, probabilities, weighted
 
 K = 5
-CORRECTED = ["forward-asl", "forward-bce", "literal-clamped", "literal-unclamped"]
+CORRECTED = [
+    "forward-asl", "forward-bce", "forward-bce-linear", "forward-bce-exact", "literal-clamped", "literal-unclamped",
+]  # fmt: skip
+UNCORRECTED = ["gce", "splc", "elr", "small-loss"]  # without a C, or with one that is no part of the loss
 
 
 def batch(n: int = 12):
@@ -24,14 +28,19 @@ def its(targets, trusted) -> Batch:
 
 
 def task(name: str, matrix) -> Task:
-    return Task(matrix, 12, K, 5, "bce" if name.endswith("bce") else "asl")
+    return Task(matrix, 12, K, 5, loss_of(name))
+
+
+def loss_of(name: str) -> str:
+    """The plain loss that a correction goes with."""
+    return {"splc": "focal-margin"}.get(name, "bce" if "bce" in name or name in UNCORRECTED else "asl")
 
 
 def base(name: str):
-    return plain("bce" if name.endswith("bce") else "asl")
+    return plain(loss_of(name))
 
 
-@pytest.mark.parametrize("name", ["asl", "bce"])
+@pytest.mark.parametrize("name", PLAIN)
 def test_plain_losses_are_the_batch_mean_of_the_sum_over_classes(name):
     logits, targets, trusted = batch()
     rows = [PLAIN[name](logits[n : n + 1], targets[n : n + 1]).sum() for n in range(12)]
@@ -42,7 +51,7 @@ def test_plain_losses_are_the_batch_mean_of_the_sum_over_classes(name):
 def test_plain_losses_take_soft_targets():
     logits, _, trusted = batch()
     soft = torch.full_like(logits, 0.3)
-    for name in ("asl", "bce"):
+    for name in PLAIN:
         ends = [plain(name)(logits, its(torch.full_like(logits, t), trusted)) for t in (0.0, 1.0)]
         torch.testing.assert_close(plain(name)(logits, its(soft, trusted)), 0.7 * ends[0] + 0.3 * ends[1])
 
@@ -55,13 +64,15 @@ def test_trusted_rows_get_the_plain_loss_and_the_others_the_corrected_one(name):
     noisy = {
         "forward-asl": lambda: correction.forward_asl(logits, targets, matrix),
         "forward-bce": lambda: correction.forward_bce(logits, targets, matrix),
+        "forward-bce-linear": lambda: correction.forward_bce(logits, targets, matrix, "linear"),
+        "forward-bce-exact": lambda: correction.forward_bce(logits, targets, matrix, "exact"),
         "literal-clamped": lambda: correction.literal(logits, matrix, targets, clamp=True),
         "literal-unclamped": lambda: correction.literal(logits, matrix, targets, clamp=False),
     }[name]().sum(1)
     everyone = torch.ones_like(trusted)
     torch.testing.assert_close(loss(logits, its(targets, everyone)), base(name)(logits, its(targets, everyone)))
     torch.testing.assert_close(loss(logits, its(targets, ~everyone)), noisy.mean())
-    own = PLAIN["bce" if name.endswith("bce") else "asl"](logits, targets).sum(1)
+    own = PLAIN[loss_of(name)](logits, targets).sum(1)
     expected = sum(own[n] if trusted[n] else noisy[n] for n in range(12)) / 12
     torch.testing.assert_close(loss(logits, its(targets, trusted)), expected)
     assert not torch.isclose(loss(logits, its(targets, trusted)), base(name)(logits, its(targets, trusted)))
@@ -126,3 +137,32 @@ def test_a_label_of_weight_zero_teaches_nothing():
 def test_weights_that_are_none_are_refused(value):
     with pytest.raises(ValueError, match="finite and not negative"):
         weighted("asl", torch.full((2, K), value))
+
+
+@pytest.mark.parametrize("name", UNCORRECTED)
+def test_losses_of_the_literature_leave_trusted_images_their_plain_loss(name):
+    logits, targets, trusted = batch()
+    loss = corrected(name, task(name, symmetric(K, 0.4).float()))
+    everyone = torch.ones_like(trusted)
+    for epoch in (1, 2):
+        on = Batch(targets, everyone, torch.arange(12), epoch)
+        torch.testing.assert_close(loss(logits, on), base(name)(logits, on))
+    mixed = [float(loss(logits, Batch(targets, trusted, torch.arange(12), epoch))) for epoch in (1, 2, 11)]
+    assert any(value != pytest.approx(float(base(name)(logits, on))) for value in mixed)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_probabilities_are_where_the_expected_slope_of_the_loss_vanishes(name):
+    x = torch.linspace(-4, 4, 41, dtype=torch.float64)[:, None].requires_grad_()
+    q = probabilities(name, x).double()
+    expected = q * PLAIN[name](x, torch.ones_like(x)) + (1 - q) * PLAIN[name](x, torch.zeros_like(x))
+    (slope,) = torch.autograd.grad(expected.sum(), x)
+    assert slope.abs().max() < 1e-6
+    far = probabilities(name, torch.linspace(-200, 200, 4001)[:, None])
+    assert far.min() >= 0 and far.max() <= 1 and (far.diff(dim=0) > -1e-6).all()
+
+
+def test_probabilities_of_cross_entropy_are_the_sigmoid_and_those_of_asl_its_calibration():
+    logits, _, _ = batch()
+    torch.testing.assert_close(probabilities("bce", logits), logits.sigmoid())
+    torch.testing.assert_close(probabilities("asl", logits), calibrate(logits.sigmoid()), atol=1e-6, rtol=1e-5)

@@ -22,7 +22,7 @@ from galc.estimator import calibrated_regulators
 from galc.methods import METHODS
 from galc.params import Params, checked
 from galc.study import Study
-from galc.trainer import fit
+from galc.trainer import fit, predict
 
 
 def explode(*_, **__):
@@ -100,8 +100,34 @@ def test_methods_train_on_the_images_they_name(done, tiny):
     split = Study(checked(tiny)).split
     gold, silver, single = (len(part) for part in (split.gold, split.silver, split.single))
     sizes = {"all": gold + silver, "gold": gold, "clean": gold + single, "everything": gold + silver + single}
+    sizes["silver"] = silver
     for name, record in done[1].items():
-        assert record.details["images"] == sizes[METHODS[name].data], name
+        assert record.details["images"] + record.details["held_out"] == sizes[METHODS[name].data], name
+        assert record.details["held_out"] == (-(-gold // 5) if METHODS[name].gold_stop else 0)
+
+
+@pytest.mark.parametrize("holdout", [0.0, 0.4])
+def test_an_epoch_is_chosen_on_gold_images_that_are_not_trained_on(holdout, tiny, monkeypatch):
+    its = Study(checked(tiny | {"method": "asl-gold-stop", "gold_holdout": holdout, "gold_fraction": 0.3, "epochs": 3}))
+    trained, scores = [], iter([1.0, 5.0, 2.0])
+    monkeypatch.setattr(Study, "gold_mAP", lambda *_: next(scores))
+    monkeypatch.setattr(
+        stages, "fit", lambda model, data, *rest, **more: trained.append(data) or fit(model, data, *rest, **more)
+    )
+    record = its.run()
+    fold = its.gold_fold
+    assert len(fold) and set(fold.tolist()) <= set(its.split.held.tolist() if holdout else its.split.gold.tolist())
+    assert not torch.isin(fold, trained[0].index).any()
+    assert record.summary["epoch"] == 2 and record.summary["mAP"] == pytest.approx(record.history[1]["mAP"])
+    assert [row["choice"] for row in record.history] == [1.0, 5.0, 2.0]
+
+
+def test_the_choice_of_an_epoch_is_by_the_labels_of_the_held_out_images(tiny):
+    its = Study(checked(tiny | {"method": "asl-gold-stop", "gold_fraction": 0.5}))
+    model = its.build()
+    scores = predict(model, its.setup.inputs)[its.gold_fold].sigmoid()
+    expected = metrics.evaluate(scores, its.train.labels[its.gold_fold])["mAP"]
+    assert its.gold_mAP(model) == pytest.approx(expected)
 
 
 def test_true_correction_has_the_true_matrix_and_the_literal_one_is_no_transition_matrix(done):
