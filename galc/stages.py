@@ -14,20 +14,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from galc import attribution, correction, estimator, metrics, objectives, store
+from galc import attribution, estimator, metrics, objectives, store
 from galc.asl import calibrate_logits
 from galc.batch import Loss, TrainingSet
 from galc.crossfit import Platt, crossfit, folds
-from galc.noise import Estimate, Noise, parts
+from galc.label_sets import LabelSets
+from galc.noise import Estimate, Noise, parts, whole
 from galc.noisy import NoisyData
 from galc.params import Params
 from galc.trainer import Fit, Recipe, fit, predict
 
 Log = Callable[[str], None] | None
 # modules whose code decides a result; figures, readers and reports do not
-SCIENCE = """asl attribution augment batch checks correction crossfit dual_t elr estimator filtering likelihood metrics
-mixup models noise noise_draw noise_file noise_flip noise_kinds noise_weak noisy objectives reweighting robust setup
-small_loss stages study t_revision trainer"""
+SCIENCE = """asl attribution augment batch checks correction crossfit dual_t elr estimator filtering label_sets
+likelihood metrics mixup models noise noise_draw noise_file noise_flip noise_kinds noise_weak noisy objectives
+reweighting robust setup small_loss stages study t_revision trainer"""
 
 PARTS = ("transition", "removed", "added")  # of an estimate that is a whole Noise
 
@@ -175,17 +176,18 @@ class Stages(NoisyData):
     def noisy_posterior(self) -> Tensor:
         """(N, K) calibrated probabilities q of the clean labels, cross-fitted on all images.
 
-        BCE forward-corrected with a symmetric matrix at the pooled rate; each image is predicted by a model that
+        BCE, forward-corrected with the C that the clean-label model h gives; each image is predicted by a model that
         has not seen its labels.
         """
         key = self.key | self.noise_key | {"seed": self.params.seed}
 
         def compute():
-            start = attribution.pooled(self.clean_posterior[self.split.silver], self._silver_labels)
-            rate = 1 - float(start[0, 0])
-            self._say(f"cross-fitting on all images, corrected at the pooled rate {rate:.3f}")
+            start = attribution.estimate(self.clean_posterior[self.split.silver], self._silver_labels)
+            rate = 1 - float(start.transition.diagonal().mean())
+            self._say(f"cross-fitting on all images, corrected by a first C (mean flip rate {rate:.3f})")
             data = self.training_set(torch.cat([self.split.silver, self.clean]))
-            loss = objectives.corrected("forward-bce", objectives.Task(start, loss="bce"))
+            transition, added = parts(start)
+            loss = objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))
             logits = self.crossfit(data, loss, epochs=self.params.fold_epochs)
             return {"probabilities": self._calibrated(logits).numpy()}, {"rate": rate}
 
@@ -224,8 +226,8 @@ class Stages(NoisyData):
         return torch.from_numpy(self.costs.cached("second", key, compute).arrays["probabilities"])
 
     def posterior_labels(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
-        """P(clean label | observed label, x) (n, K) from q, ``known`` (n, K), and the observed ``labels`` (n, K)."""
-        return correction.posterior(self.shifted(known, labels, estimate), labels, *parts(estimate))
+        """P(clean label | all observed labels, x) (n, K) from q, ``known`` (n, K), and the observed ``labels`` (n, K)."""
+        return LabelSets(known, labels).posterior(whole(estimate))
 
     def shifted(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
         """q, ``known`` (n, K), shifted to each image's number of ``labels`` (n, K) where the noise keeps it."""
