@@ -168,7 +168,7 @@ def parts(estimate: Estimate | None) -> tuple[Tensor | None, Tensor | None]:
 
 
 def whole(estimate: Estimate) -> Noise:
-    """An estimate as a `Noise`; a matrix C (K, K) alone only flips. Raises ValueError where its rows do not sum to 1."""
+    """An estimate as a `Noise`; a matrix alone only flips. Raises ValueError where its rows do not sum to 1."""
     return estimate if isinstance(estimate, Noise) else Noise.of(estimate)
 
 

@@ -226,7 +226,7 @@ class Stages(NoisyData):
         return torch.from_numpy(self.costs.cached("second", key, compute).arrays["probabilities"])
 
     def posterior_labels(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
-        """P(clean label | all observed labels, x) (n, K) from q, ``known`` (n, K), and the observed ``labels`` (n, K)."""
+        """P(clean label | observed labels, x) (n, K) from q, ``known`` (n, K), and the observed ``labels`` (n, K)."""
         return LabelSets(known, labels).posterior(whole(estimate))
 
     def shifted(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
