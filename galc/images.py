@@ -194,12 +194,14 @@ def features(
     weights: str | Path = "auto",
     size: int | None = None,
     workers: int | None = None,
+    mirror: bool = False,
 ) -> np.ndarray:
     """(N, D) float32 pooled features of a frozen backbone, not standardised; see `galc.backbone.build_backbone`.
 
-    size: pixels the images are squashed to; None takes `native_size`. Computed once for the content of the files and
-    the weights, and stored. On a GPU where there is one, else on ``workers`` cores. Raises ValueError naming the
-    unreadable images, or the images whose features are not finite, and whatever `build_backbone` raises.
+    size: pixels the images are squashed to; None takes `native_size`. mirror: of the images with left and right
+    exchanged. Computed once for the content of the files and the weights, and stored. On a GPU where there is one,
+    else on ``workers`` cores. Raises ValueError naming the unreadable images, or the images whose features are not
+    finite, and whatever `build_backbone` raises.
     """
     model, mean, std, dim = build_backbone(backbone, weights)
     size = size or native_size(data)
@@ -212,12 +214,12 @@ def features(
         "normalization": [mean, std],
         "size": size,
         "version": 1,
-    }
+    } | ({"mirror": True} if mirror else {})
 
     def compute() -> tuple[dict, dict]:
         check_images(data, workers)
         start = time.perf_counter()
-        rows = _extract(data, model, mean, std, size, workers)
+        rows = _extract(data, model, mean, std, size, workers, mirror)
         if rows.shape != (len(data), dim):
             raise ValueError(f"backbone {backbone!r} gives {rows.shape}, expected {(len(data), dim)}; choose another")
         if not (finite := np.isfinite(rows).all(1)).all():
@@ -228,7 +230,9 @@ def features(
     return store.cached("features", key, compute).arrays["features"]
 
 
-def _extract(data: MultiLabelData, model: nn.Module, mean, std, size: int, workers: int | None) -> np.ndarray:
+def _extract(
+    data: MultiLabelData, model: nn.Module, mean, std, size: int, workers: int | None, mirror: bool
+) -> np.ndarray:
     """(N, D) float32 features, computed batch by batch while the next ones are decoded."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = faster(model, size).to(device)
@@ -238,6 +242,7 @@ def _extract(data: MultiLabelData, model: nn.Module, mean, std, size: int, worke
     def forward(images: np.ndarray) -> np.ndarray:
         # (n, H, W, 3) seen as (n, 3, H, W) is already in channels-last layout.
         batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
+        batch = batch.flip(3) if mirror else batch
         return model(batch.sub_(mean).div_(scale)).float().numpy(force=True)
 
     if device.type == "cpu":

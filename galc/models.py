@@ -6,9 +6,21 @@ from torch import nn
 from galc.backbone import build_backbone
 
 
+class Dropout(nn.Dropout):
+    """Dropout whose mask is drawn from uniform numbers: on a CPU a third of the time of torch's own (PyTorch 2).
+
+    torch draws Bernoulli numbers one by one there, which took a quarter of a step of the probe.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0:
+            return x
+        return x * torch.rand(x.shape, device=x.device).ge_(self.p).div_(1 - self.p).to(x.dtype)
+
+
 def probe(dim: int, num_classes: int, hidden: int = 512, dropout: float = 0.5) -> nn.Sequential:
     """An MLP head: (N, dim) standardised features -> (N, num_classes) logits."""
-    return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, num_classes))
+    return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, num_classes))
 
 
 def finetune(backbone: str, num_classes: int, weights: str = "auto", dropout: float = 0.0) -> nn.Module:

@@ -24,7 +24,7 @@ class NoisyData:
         """Data sets, model inputs, and how a model is built."""
         if self.params.noise_file is not None:
             noise_file.parse(self.params.noise_file)  # a broken file is an error before any long work
-        names = ("data", "mode", "backbone", "weights", "image_size", "components")
+        names = ("data", "mode", "backbone", "weights", "image_size", "mirror", "components")
         return _setup(Params(**{name: getattr(self.params, name) for name in names}))
 
     @property

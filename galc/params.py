@@ -64,6 +64,7 @@ class Params(BaseModel):
     backbone: str = "tf_efficientnet_lite0"  # any timm model
     weights: str = "auto"  # auto, hub, package, none, or the path of a local file
     image_size: Annotated[int, Field(ge=16)] | None = None  # pixels; None: as the data set has them (224 at most)
+    mirror: bool = False  # the probe sees the mean features of each image and its mirror image
     components: Count = 256  # principal components of the features that the probe sees
     hidden: Count = 512  # width of the probe's hidden layer
     dropout: Fraction = 0.5  # of the probe's hidden layer, or the backbone's drop rate

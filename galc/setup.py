@@ -56,11 +56,8 @@ def prepare(p: Params) -> Setup:
 def _probe(p: Params, train: MultiLabelData, test: MultiLabelData) -> Setup:
     if p.components > len(train):  # before the features are computed; their own number is checked below
         raise ValueError(f"parameter 'components' = {p.components}: at most {len(train)}, the number of images")
-    size, features = p.image_size or images.native_size(train), []
-    for part in (train, test):
-        torch.manual_seed(0)  # weights="none" draws them: the same ones for both parts, and in every process
-        features.append(images.features(part, p.backbone, p.weights, size))
-    entry = principal_components(*features, p.components)
+    size = p.image_size or images.native_size(train)
+    entry = principal_components(*(_features(p, part, size) for part in (train, test)), p.components)
     inputs, test_inputs = (torch.from_numpy(entry.arrays[name]) for name in ("train", "test"))
     return Setup(
         train,
@@ -72,6 +69,15 @@ def _probe(p: Params, train: MultiLabelData, test: MultiLabelData) -> Setup:
         None,
         store.digest([entry.record["key"], train.digest, test.digest]),
     )
+
+
+def _features(p: Params, part: MultiLabelData, size: int) -> np.ndarray:
+    """(N, D) float32 features, with ``mirror`` the mean of those of each image and of its mirror image."""
+    views = []
+    for mirror in (False, True)[: 1 + p.mirror]:
+        torch.manual_seed(0)  # weights="none" draws them: the same ones for both parts, and in every process
+        views.append(images.features(part, p.backbone, p.weights, size, mirror=mirror))
+    return np.mean(views, axis=0)
 
 
 def principal_components(train: np.ndarray, test: np.ndarray, components: int) -> store.Entry:

@@ -424,6 +424,15 @@ def test_features_are_those_of_the_plain_model_in_order(pictures, tiny_weights):
     assert np.abs(expected - expected[0]).max() > 1e-3  # else the order would not matter
 
 
+def test_mirrored_features_are_those_of_the_mirrored_images(pictures, tiny_weights):
+    got = images.features(pictures, TINY, tiny_weights, SIZE, mirror=True)
+    model, mean, std, _ = backbone.build_backbone(TINY, tiny_weights)
+    with torch.inference_mode():
+        expected = model(normalised(pictures, SIZE, mean, std).flip(3)).numpy()
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4)
+    assert np.abs(images.features(pictures, TINY, tiny_weights, SIZE) - got).max() > 1e-3  # kept apart in the cache
+
+
 def test_features_are_computed_once_for_content_weights_and_size(pictures, tiny_weights, monkeypatch):
     computed = []
     extract = images._extract

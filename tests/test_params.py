@@ -35,6 +35,7 @@ WRONG = {
     "backbone": [None, 5],
     "weights": [None, 5],
     "image_size": ["224", 224.0, 15],
+    "mirror": [1, "yes", None],
     "components": ["8", None, 0],
     "hidden": [8.0, None, 0],
     "dropout": ["none", None, 1.0, -0.1],

@@ -99,12 +99,30 @@ def test_both_parts_have_the_size_of_the_training_images(tiny, copy, monkeypatch
             image.resize((48, 48)).save(file)
     sizes, features = [], images.features
     monkeypatch.setattr(
-        images, "features", lambda data, name, weights, size: sizes.append(size) or features(data, name, weights, size)
+        images,
+        "features",
+        lambda data, name, weights, size, mirror: sizes.append(size) or features(data, name, weights, size),
     )
     prepare(checked(tiny | {"data": str(copy), "image_size": None}))
     assert sizes == [32, 32]
     its = prepare(checked(tiny | {"data": str(copy), "image_size": None, "mode": "finetune"}))
     assert its.inputs.shape[2:] == its.test_inputs.shape[2:] == (32, 32)
+
+
+def test_mirror_images_count_as_much_as_the_images(tiny, copy):
+    def mirrored_files():
+        for part in ("train", "val"):
+            for file in (copy / "images" / part).iterdir():
+                with Image.open(file) as image:
+                    image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(file)
+
+    plain = prepare(checked(tiny | {"data": str(copy)}))
+    both = prepare(checked(tiny | {"data": str(copy), "mirror": True}))
+    assert not torch.allclose(plain.inputs, both.inputs, atol=1e-2)
+    mirrored_files()
+    assert not torch.allclose(prepare(checked(tiny | {"data": str(copy)})).inputs, plain.inputs, atol=1e-2)
+    again = prepare(checked(tiny | {"data": str(copy), "mirror": True}))
+    torch.testing.assert_close(again.inputs, both.inputs, rtol=1e-3, atol=1e-3)
 
 
 def test_classes_that_differ_between_the_parts_are_named(tiny, copy):

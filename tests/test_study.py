@@ -354,6 +354,7 @@ OTHER = {
     "mode": "finetune",
     "backbone": "test_resnet",
     "image_size": 48,
+    "mirror": True,
     "components": 7,
     "hidden": 17,
     "dropout": 0.4,

@@ -18,7 +18,15 @@ from galc.sweep import kernel, plan, results
 from galc.sweep.kernel import Job, NotebookError
 from galc.sweep.plan import Sweep
 
-SETUP = ("data", "mode", "backbone", "weights", "image_size", "components")  # points that agree in these share inputs
+SETUP = (
+    "data",
+    "mode",
+    "backbone",
+    "weights",
+    "image_size",
+    "mirror",
+    "components",
+)  # points that agree in these share inputs
 COMPLETE = (NotebookError, WorkerError)  # errors whose message says all
 LOST = "its record is not in the cache; does the notebook train, and was the code changed meanwhile?"
 TITLE = "Learning with wrong labels: the results"
