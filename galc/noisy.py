@@ -115,6 +115,11 @@ class NoisyData:
         return noise.changes(self.injected.clean, self.injected.noisy)
 
     @property
+    def kind(self) -> str:
+        """The name of the noise's kind; of noise from a file, and of none, its nature."""
+        return self.noise_model.nature if self.params.noise_file or self.params.noise == 0 else self.params.noise_kind
+
+    @property
     def noise_rates(self) -> dict[str, float]:
         """The share of the clean silver labels that are gone, and of the noisy ones that are wrong."""
         changes = self.changes

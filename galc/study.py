@@ -56,9 +56,8 @@ class Study(Stages):
     @property
     def limits(self) -> list[str]:
         """What the method's estimator cannot say of this noise."""
-        name, p = METHODS[self.params.method].estimator, self.params
-        kind = self.noise_model.nature if p.noise_file or p.noise == 0 else p.noise_kind
-        text = estimator.limits(name, kind) if name else ""
+        name = METHODS[self.params.method].estimator
+        text = estimator.limits(name, self.kind) if name else ""
         return [text] if text else []
 
     def _run(self) -> tuple[dict, dict]:

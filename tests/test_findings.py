@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from galc import findings
-from galc.noise import symmetric
+from galc.noise import Noise, changes, symmetric
 
 CLASSES = ["person", "cat", "dog", "car"]
 
@@ -26,20 +27,27 @@ def test_a_notebook_shows_a_finding_as_prose():
     assert findings.Finding("*a*")._repr_markdown_() == "*a*"
 
 
-def test_noise_counts_flips_and_names_the_class_that_could_not_get_its_share():
-    clean = np.array([[1, 1, 0, 0]] * 10, dtype=bool)
-    noisy = clean.copy()
-    noisy[:4] = [[1, 0, 1, 0]] * 4
-    text = findings.noise(clean, noisy, symmetric(4, 0.3), CLASSES)
-    assert text.startswith("4 of 20 labels were flipped: 20.0 %, where C asks for 30.0 %.")
+def test_noise_counts_both_rates_and_names_the_class_that_could_not_get_its_share():
+    clean = torch.tensor([[1, 1, 0, 0]] * 10).bool()
+    noisy = clean.clone()
+    noisy[:4] = torch.tensor([1, 0, 1, 0]).bool()
+    asked = Noise.of(symmetric(4, 0.3)).expected(clean)
+    text = findings.noise(asked, changes(clean, noisy), 10, CLASSES)
+    assert text.startswith("4 of 20 clean labels are gone: 20.0 %, where 30.0 % was asked for.")
+    assert "4 of 20 noisy labels are wrong: 20.0 %, where 30.0 % was asked for." in text
     assert "*person*, received 100 % fewer wrong labels" in text and "in 100 % of the images" in text
 
 
 def test_without_noise_nothing_is_said_about_wrong_labels():
-    clean = np.eye(4, dtype=bool)
-    assert (
-        findings.noise(clean, clean, np.eye(4), CLASSES) == "0 of 4 labels were flipped: 0.0 %, where C asks for 0.0 %."
-    )
+    clean = torch.eye(4).bool()
+    text = findings.noise(Noise.of(torch.eye(4)).expected(clean), changes(clean, clean), 4, CLASSES)
+    assert text.endswith("0 of 4 noisy labels are wrong: 0.0 %, where 0.0 % was asked for.")
+
+
+def test_the_limits_of_estimators_are_listed_or_that_there_are_none():
+    text = findings.limits({"glc": "", "pooled-rate": "pooled-rate cannot."})
+    assert text == "Of this noise not everything can be represented:\n\n- pooled-rate cannot."
+    assert findings.limits({"glc": ""}) == "Every estimator can represent this noise."
 
 
 def test_calibration_adds_scores_up_over_the_classes():

@@ -16,6 +16,7 @@ from matplotlib.collections import FillBetweenPolyCollection
 
 from galc import plots, published
 from galc.methods import METHODS
+from galc.noise import Changes
 from galc.plots.labels import StruckOut
 from galc.plots.style import LOOKS, method_styles, spread
 
@@ -225,20 +226,36 @@ def test_the_diagonals_are_drawn_against_the_class_size():
     assert [ax.get_title(loc="left") for ax in axes] == ["identity\nerror 0.400", "exact\nerror 0.000"]
 
 
+def changed(labels, lost, gained) -> Changes:
+    return Changes(*(torch.tensor(part, dtype=torch.float64) for part in (labels, lost, gained)))
+
+
 def test_requested_against_observed_noise_counts_kept_and_received_labels():
-    observed = TRUE.copy()
-    observed[0] = [0.5, 0.5, 0, 0]
-    left, right = plots.requested_vs_observed(TRUE, observed, [100, 100, 100, 100], CLASSES)
+    asked, found = changed([100] * 4, [40] * 4, [40] * 4), changed([100] * 4, [50, 40, 40, 40], [40, 76, 30, 24])
+    left, right = plots.requested_vs_observed(asked, found, CLASSES)
     np.testing.assert_allclose(lines(left)["one class"].get_ydata(), [-0.1, 0, 0, 0], atol=1e-12)
-    # "cat" was to receive 3 x 13.3 wrong labels and got 36.7 more; "dog" and "car" got 13.3 fewer each
-    np.testing.assert_allclose(lines(right)["one class"].get_ydata(), [0, 91.67, -33.33, -33.33], atol=0.01)
-    assert texts(right) == ["cat"]
+    np.testing.assert_allclose(lines(right)["one class"].get_ydata(), [0, 90, -25, -40], atol=1e-9)
+    assert texts(right) == ["cat"]  # 90 % are beyond the funnel of 32 %
 
 
 def test_requested_against_observed_bears_no_noise_and_empty_classes():
-    left, right = plots.requested_vs_observed(np.eye(4), np.eye(4), [0, 1, 2, 3], CLASSES)
+    nothing = changed([0, 1, 2, 3], [0] * 4, [0] * 4)
+    left, right = plots.requested_vs_observed(nothing, nothing, CLASSES)
     left.figure.draw_without_rendering()
-    assert not right.texts
+    assert not right.texts and not lines(right)["one class"].get_ydata().any()
+
+
+def test_removed_and_added_labels_of_a_class_stand_side_by_side():
+    ax = plots.noise_by_class(changed([10, 40, 0, 20], [5, 10, 0, 0], [5, 0, 3, 0]), CLASSES)
+    gone, wrong = ax.containers
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["cat", "car", "person", "dog"]
+    np.testing.assert_allclose([bar.get_height() for bar in gone], [25, 0, 50, np.nan])
+    np.testing.assert_allclose([bar.get_height() for bar in wrong], [0, 0, 50, 100])
+    assert all(a.get_x() + a.get_width() <= b.get_x() + 1e-9 for a, b in zip(gone, wrong, strict=True))
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "gone, 21.4 % of all" in names[0] and "wrong, 12.7 % of all" in names[1]
+    with pytest.raises(ValueError, match="changes of 4 classes do not fit 3 names"):
+        plots.noise_by_class(changed([1] * 4, [0] * 4, [0] * 4), CLASSES[:3])
 
 
 def test_a_montage_marks_lost_and_wrong_labels():

@@ -6,7 +6,7 @@ in the arguments, percent in the text; labels are bool (N, K); transition matric
 
 from galc.findings.ablation import bound_claims, budget_claims, budgets, lost, memorization_claims, peaks, pool
 from galc.findings.beyond import against, lead, nearest
-from galc.findings.labels import calibration, estimators, fallbacks, no_transition, noise
+from galc.findings.labels import calibration, estimators, fallbacks, limits, no_transition, noise
 from galc.findings.methods import (
     BEST,
     BOUNDS,
@@ -38,6 +38,7 @@ __all__ = [
     "hardest",
     "is_above",
     "lead",
+    "limits",
     "lost",
     "margins",
     "memorization",

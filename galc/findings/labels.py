@@ -1,6 +1,9 @@
 """What labels, their noise and the matrices that describe it say."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -8,24 +11,31 @@ from numpy.typing import ArrayLike
 
 from galc.findings.words import Finding, join, percent, shorten
 
+if TYPE_CHECKING:
+    from galc.noise import Changes
 
-def noise(clean: ArrayLike, noisy: ArrayLike, transition: ArrayLike, classes: Sequence[str]) -> Finding:
-    """What noise did to labels (N, K) under C (K, K): how much was flipped, and where C could not be followed."""
-    clean, noisy, transition = np.asarray(clean), np.asarray(noisy), np.asarray(transition, dtype=float)
-    sizes, kept = clean.sum(0), (clean & noisy).sum(0)
-    wanted, flipped = (sizes * (1 - transition.diagonal())).sum(), int((sizes - kept).sum())
+
+def noise(requested: Changes, observed: Changes, images: int, classes: Sequence[str]) -> Finding:
+    """What noise did to the labels of ``images`` images, and where it could not do what was asked for.
+
+    ``requested`` by `galc.noise.Noise.expected`, ``observed`` by `galc.noise.changes`. Labels that are gone and labels
+    that are wrong are counted apart: nothing else tells flips from labels that are missing, or added.
+    """
+    total, lost, gained = (float(part.sum()) for part in (observed.labels, observed.lost, observed.gained))
     text = (
-        f"{flipped:,} of {sizes.sum():,} labels were flipped: {percent(flipped / sizes.sum(), 1)}, where C asks for "
-        f"{percent(wanted / sizes.sum(), 1)}. "
+        f"{lost:,.0f} of {total:,.0f} clean labels are gone: {percent(observed.labels_removed, 1)}, where "
+        f"{percent(requested.labels_removed, 1)} was asked for. "
+        f"{gained:,.0f} of {total - lost + gained:,.0f} noisy labels are wrong: {percent(observed.labels_added, 1)}, "
+        f"where {percent(requested.labels_added, 1)} was asked for. "
     )
-    expected = transition.T @ sizes - transition.diagonal() * sizes
-    most = int(np.argmax(sizes))
-    if expected[most] >= 1:
-        excess = (noisy & ~clean).sum(0)[most] / expected[most] - 1
+    most = int(np.argmax(np.asarray(observed.labels)))
+    excess = float(observed.gained[most] / requested.gained[most]) - 1 if requested.gained[most] >= 1 else 0.0
+    if abs(excess) >= 0.005:
         text += (
             f"The most frequent class, *{classes[most]}*, received {percent(abs(excess))} "
-            f"{'fewer' if excess < 0 else 'more'} wrong labels than C by itself would send there: it is in "
-            f"{percent(sizes[most] / len(clean))} of the images, and a label never flips onto one that is present."
+            f"{'fewer' if excess < 0 else 'more'} wrong labels than was asked for: it is in "
+            f"{percent(float(observed.labels[most]) / images)} of the images, and a label never flips onto one that is "
+            "present."
         )
     return Finding(text.strip())
 
@@ -57,6 +67,14 @@ def fallbacks(parts: Mapping[str, ArrayLike], classes: Sequence[str]) -> Finding
         names = [classes[k] for k in np.flatnonzero(np.asarray(labels).sum(0) == 0)]
         lines.append(f"- no {what}: " + (f"{len(names)} of {len(classes)} ({shorten(names)})" if names else "none"))
     return Finding("Classes whose row is a fallback:\n\n" + "\n".join(lines))
+
+
+def limits(limits: Mapping[str, str]) -> Finding:
+    """Which estimators cannot represent a noise, and why: {name: `galc.estimator.limits`}."""
+    texts = [f"- {text}" for text in limits.values() if text]
+    if not texts:
+        return Finding("Every estimator can represent this noise.")
+    return Finding("Of this noise not everything can be represented:\n\n" + "\n".join(texts))
 
 
 def estimators(errors: pd.DataFrame) -> Finding:

@@ -11,13 +11,13 @@ from galc.plots.groups import paired, setting
 from galc.plots.labels import calibration_curve, label_montage, label_statistics
 from galc.plots.matrices import (
     diagonal_scatter,
-    requested_vs_observed,
     row_errors,
     transition_comparison,
     transition_heatmap,
     transition_levels,
     transition_panels,
 )
+from galc.plots.noise import noise_by_class, requested_vs_observed
 from galc.plots.rows import transition_row
 from galc.plots.style import method_style, style
 from galc.plots.tables import (
@@ -50,6 +50,7 @@ __all__ = [
     "learning_panels",
     "margin_table",
     "method_style",
+    "noise_by_class",
     "noise_curves",
     "noise_panels",
     "paired",

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
 from galc.confusion import row_errors
-from galc.plots.style import GREY, LOOKS, method_styles, style
+from galc.plots.style import method_styles, style
 
 FLOOR = 1e-3  # smaller probabilities share the darkest colour: symmetric noise of 8 % over 80 classes is just above it
 
@@ -235,43 +235,3 @@ def diagonal_scatter(
     axes[0, 0].set_ylabel("share of labels kept, C$_{kk}$")
     axes[0, 0].legend()
     return axes[0]
-
-
-@style()
-def requested_vs_observed(
-    requested: ArrayLike, observed: ArrayLike, sizes: ArrayLike, classes: Sequence[str]
-) -> Sequence[Axes]:
-    """Whether injected noise is the noise one asked for. Returns the two axes.
-
-    Left, the diagonal: the share of each class's labels that were kept. Right, the off-diagonals: the wrong labels
-    that each class received, Σ_{i≠j} n_i C_ij; frequent classes receive fewer, for no label flips onto a present one.
-    ``requested`` and ``observed``: (K, K) row-stochastic; ``sizes``: (K,) clean labels of each class. The grey funnel
-    (± 2 standard deviations of that many independent flips) is what chance explains.
-    """
-    requested, observed = as_matrix(requested, classes), as_matrix(observed, classes)
-    sizes = np.maximum(np.asarray(sizes, dtype=float), 1)
-    colour, marker = LOOKS["galc-slr"]
-    _, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.3), layout="constrained")
-
-    asked, order = requested.diagonal(), np.argsort(sizes)
-    width = 2 * np.sqrt(asked * (1 - asked) / sizes)
-    left.fill_between(sizes[order], -width[order], width[order], color=GREY, alpha=0.18, linewidth=0, label="± 2 sd")
-    left.axhline(0, color="black", linewidth=0.8)
-    left.plot(sizes, observed.diagonal() - asked, marker, color=colour, linestyle="", label="one class")
-    left.set(xscale="log", xlabel="clean labels of the class", ylabel="observed − requested C$_{kk}$")
-    left.set_title("Share of labels kept")
-    left.legend()
-
-    moved = requested * sizes[:, None], observed * sizes[:, None]
-    expected, received = (flips.sum(0) - flips.diagonal() for flips in moved)
-    expected = np.maximum(expected, 1e-9)
-    width = 200 / np.sqrt(expected)
-    right.fill_between(sizes[order], -width[order], width[order], color=GREY, alpha=0.18, linewidth=0, label="± 2 sd")
-    right.axhline(0, color="black", linewidth=0.8)
-    excess = 100 * (received / expected - 1)
-    right.plot(sizes, excess, marker, color=colour, linestyle="", label="one class")
-    for k in np.flatnonzero(np.abs(excess) > 1.5 * width)[:5]:
-        right.annotate(classes[k], (sizes[k], excess[k]), (-5, 0), textcoords="offset points", ha="right", va="center")
-    right.set(xscale="log", xlabel="clean labels of the class", ylabel="observed / requested − 1 (%)")
-    right.set_title("Wrong labels received")
-    return left, right
