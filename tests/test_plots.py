@@ -226,6 +226,13 @@ def test_the_diagonals_are_drawn_against_the_class_size():
     assert [ax.get_title(loc="left") for ax in axes] == ["identity\nerror 0.400", "exact\nerror 0.000"]
 
 
+def test_a_scatter_takes_every_marker_that_a_method_has():
+    for name in LOOKS:
+        (ax,) = plots.diagonal_scatter(TRUE, {name: TRUE}, [1, 2, 3, 4], CLASSES)
+        assert lines(ax)["estimate"].get_marker() == LOOKS[name][1]
+        plt.close(ax.figure)
+
+
 def changed(labels, lost, gained) -> Changes:
     return Changes(*(torch.tensor(part, dtype=torch.float64) for part in (labels, lost, gained)))
 

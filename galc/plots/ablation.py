@@ -50,7 +50,15 @@ def dot_panels(
                 runs = table.loc[(table[series] == name) & (table[by] == group), metric]
                 draw_dot(ax, row, curve.loc[group], runs, looks[name], number)
             if group in paper:
-                ax.plot(paper[group], row, looks[name].marker, color=looks[name].colour, fillstyle="none", zorder=3)
+                ax.plot(
+                    paper[group],
+                    row,
+                    marker=looks[name].marker,
+                    linestyle="",
+                    color=looks[name].colour,
+                    fillstyle="none",
+                    zorder=3,
+                )
                 write_number(ax, paper[group], row, number(paper[group]), looks[name].colour, below=True)
         if metric == "difference":
             ax.axvline(0, color="black", linewidth=0.8, zorder=1)
@@ -69,7 +77,9 @@ def draw_dot(ax: Axes, row: int, curve: pd.Series, runs: pd.Series, look: Look, 
     mean, several = curve["mean"], curve["seeds"] > 1
     if several:
         ax.plot(runs, np.full(len(runs), row + 0.22), ".", color=look.colour, markersize=3, alpha=0.6)
-    ax.errorbar(mean, row, xerr=curve["std"] if several else None, fmt=look.marker, color=look.colour, zorder=3)
+    ax.errorbar(
+        mean, row, xerr=curve["std"] if several else None, marker=look.marker, linestyle="", color=look.colour, zorder=3
+    )
     deviation = f" ± {number(curve['std']).lstrip('+')}" if several else ""
     write_number(ax, mean, row, number(mean) + deviation, look.colour)
 

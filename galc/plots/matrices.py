@@ -226,7 +226,7 @@ def diagonal_scatter(
         values = as_matrix(estimate, classes).diagonal()
         ax.vlines(sizes, kept, values, color="#d9d9d9", linewidth=0.8, zorder=1)
         ax.plot(sizes, kept, "_", color="black", markersize=6, label="true C")
-        ax.plot(sizes, values, marker, color=colour, linestyle="", markersize=4, label="estimate")
+        ax.plot(sizes, values, marker=marker, color=colour, linestyle="", markersize=4, label="estimate")
         for k in np.argsort(-np.abs(values - kept))[:3]:
             ax.annotate(
                 classes[k], (sizes[k], values[k]), (4, 0), textcoords="offset points", fontsize=6.5, va="center"

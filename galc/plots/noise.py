@@ -61,13 +61,13 @@ def requested_vs_observed(requested: Changes, observed: Changes, classes: Sequen
 
     rate = lost / sizes
     width = 2 * np.sqrt(rate * (1 - rate) / sizes)
-    left.plot(sizes, (lost - seen_lost) / sizes, marker, color=colour, linestyle="", label="one class")
+    left.plot(sizes, (lost - seen_lost) / sizes, marker=marker, color=colour, linestyle="", label="one class")
     left.set(ylabel="observed − requested share", title="Share of labels kept")
 
     expected = np.maximum(gained, 1e-9)
     excess = np.where(gained > 0, 100 * (seen_gained / expected - 1), 0)
     widths = width, np.where(gained > 0, 200 / np.sqrt(expected), 0)
-    right.plot(sizes, excess, marker, color=colour, linestyle="", label="one class")
+    right.plot(sizes, excess, marker=marker, color=colour, linestyle="", label="one class")
     for k in np.flatnonzero(np.abs(excess) > 1.5 * widths[1])[:5]:
         right.annotate(classes[k], (sizes[k], excess[k]), (-5, 0), textcoords="offset points", ha="right", va="center")
     right.set(ylabel="observed / requested − 1 (%)", title="Wrong labels received")
