@@ -104,14 +104,16 @@ class Study(Stages):
         return arrays, {"summary": summary, "history": done.history, "details": details}
 
     def _at_gold_threshold(self, model: nn.Module, scores: Tensor) -> dict[str, float]:
-        """CF1 and OF1 of test ``scores`` at the threshold that is best on held-out gold images, if there are any."""
+        """CF1 and OF1 of test ``scores`` at the threshold that is best on held-out gold images; mAP of these images."""
         held = self.split.held
         if not len(held):
             return {}
         logits = predict(model, self.setup.inputs, held, transform=self.setup.prepare)
-        threshold = metrics.best_threshold(torch.sigmoid(logits), self.train.labels[held])
+        held_scores, labels = torch.sigmoid(logits), self.train.labels[held]
+        threshold = metrics.best_threshold(held_scores, labels)
         at_gold = metrics.evaluate(scores, self.test.labels, threshold)
-        return {"CF1_gold": at_gold["CF1"], "OF1_gold": at_gold["OF1"], "threshold_gold": threshold}
+        own = {"mAP_gold": metrics.evaluate(held_scores, labels)["mAP"]}
+        return own | {"CF1_gold": at_gold["CF1"], "OF1_gold": at_gold["OF1"], "threshold_gold": threshold}
 
     def _corrected(self, method: Method, estimate: Estimate | None) -> tuple[TrainingSet, Loss]:
         """The training set and the loss of a method."""
