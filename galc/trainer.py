@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from galc import store
+from galc import optimizer, store
 from galc.batch import Loss, TrainingSet
 from galc.mixup import mixed
 from galc.models import to_device_layout
@@ -58,18 +58,6 @@ class Fit:
     epoch: int = 0
 
 
-def ema_decay(step: int, limit: float) -> float:
-    """Warm-up of the moving average: step / (step + 9) until it reaches ``limit`` (step counts from 1)."""
-    return min(limit, step / (step + 9))
-
-
-def optimizer_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Weight decay for matrices and kernels only, never for biases and other 1-D parameters (ASL recipe)."""
-    decay = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    return [{"params": decay, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-
-
 def fit(
     model: nn.Module,
     data: TrainingSet,
@@ -94,7 +82,7 @@ def fit(
     Raises FloatingPointError, naming epoch and step, as soon as an epoch met a loss or left a weight that is not
     finite; the last checkpoint stays. Raises ValueError for a checkpoint of another run.
     """
-    run = _Run(model, data, loss, recipe, seed, transform)
+    run = _Run(model, data, loss, recipe, seed, transform, choose)
     if checkpoint is not None:
         run.resume(checkpoint)
     saved = time.monotonic()
@@ -106,9 +94,7 @@ def fit(
             model.eval()
             record |= monitor(model)
         if choose is not None:
-            model.eval()
-            record["choice"] = float(choose(model))
-            run.keep_if_best(record["choice"])
+            record["choice"] = run.score_epoch()
         run.history.append(record)
         if log is not None:
             left = (recipe.epochs - run.epoch) * (time.monotonic() - started)
@@ -131,24 +117,17 @@ def describe(record: dict, epochs: int) -> str:
 class _Run:
     """The state of one training: all that a checkpoint must hold."""
 
-    def __init__(self, model, data, loss, recipe, seed, transform):
+    def __init__(self, model, data, loss, recipe, seed, transform, choose=None):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = to_device_layout(model, self.device)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.loss = loss.to(self.device) if isinstance(loss, nn.Module) else loss
         self.data, self.recipe, self.seed = data, recipe, seed
-        self.transform = transform or (lambda batch: batch)
-        self.steps_per_epoch = math.ceil(len(data.targets) / recipe.batch_size)
-        groups = optimizer_groups(model, recipe.weight_decay)
-        if learnt := [p for p in self.parts.get("loss", nn.Identity()).parameters() if p.requires_grad]:
-            groups.append({"params": learnt, "weight_decay": 0.0})
+        self.transform, self.choose = transform or (lambda batch: batch), choose
+        groups = optimizer.groups(model, self.parts.get("loss"), recipe.weight_decay)
         self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate, fused=True)
-        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer,
-            max_lr=recipe.learning_rate,
-            total_steps=self.steps_per_epoch * recipe.epochs,
-            pct_start=self.pct_start(),
-        )
+        steps = recipe.epochs * math.ceil(len(data.targets) / recipe.batch_size)
+        self.scheduler = optimizer.one_cycle(self.optimizer, recipe.learning_rate, steps, recipe.pct_start)
         self.epoch, self.step, self.history = 0, 0, []
         self.chosen_epoch, self.best, self.chosen = 0, -math.inf, {}
 
@@ -162,10 +141,14 @@ class _Run:
         parts = self.parts.items()
         return {f"{part}/{name}": value for part, module in parts for name, value in module.state_dict().items()}
 
-    def keep_if_best(self, score: float) -> None:
+    def score_epoch(self) -> float:
+        """The score that the epoch is chosen by; keeps the weights if it is the highest so far."""
+        self.model.eval()
+        score = float(self.choose(self.model))
         if score > self.best:
             self.chosen_epoch, self.best = self.epoch, score
             self.chosen = {name: value.detach().clone() for name, value in self.state().items()}
+        return score
 
     def take_chosen(self) -> None:
         """Put the weights of the chosen epoch, if there is one, in the place of the last ones."""
@@ -175,11 +158,6 @@ class _Run:
     def load(self, state: dict[str, torch.Tensor]) -> None:
         for part, module in self.parts.items():
             module.load_state_dict(_under(f"{part}/", state))
-
-    def pct_start(self) -> float:
-        """The recipe's, off by a hair where the rise would last exactly 0 steps, which torch divides by."""
-        exactly_one = self.recipe.pct_start * self.steps_per_epoch * self.recipe.epochs == 1
-        return self.recipe.pct_start + (1e-9 if exactly_one else 0)
 
     def train_epoch(self) -> float:
         """One pass over the data; returns the mean loss. With a plain loss no step waits for the device."""
@@ -225,7 +203,7 @@ class _Run:
 
     @torch.no_grad()
     def update_ema(self) -> None:
-        weight = 1 - ema_decay(self.step, self.recipe.ema_decay)
+        weight = 1 - optimizer.ema_decay(self.step, self.recipe.ema_decay)
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), weight)
         for average, current in zip(self.ema.buffers(), self.model.buffers(), strict=True):
             average.copy_(current)  # running statistics and counters are averages already
@@ -233,18 +211,15 @@ class _Run:
     def save(self, path: Path) -> None:
         arrays = {name: value.cpu().numpy() for name, value in self.state().items()}
         arrays |= {f"chosen/{name}": value.cpu().numpy() for name, value in self.chosen.items()}
-        for number, slots in self.optimizer.state_dict()["state"].items():
-            arrays |= {f"adam/{number}/{name}": value.cpu().numpy() for name, value in slots.items()}
-        groups = self.optimizer.state_dict()["param_groups"]
-        schedule = {k: v for k, v in self.scheduler.state_dict().items() if isinstance(v, int | float | list)}
+        arrays |= {f"adam/{name}": value for name, value in optimizer.arrays(self.optimizer).items()}
         record = {
             "fingerprint": self.fingerprint(),
             "epoch": self.epoch,
             "step": self.step,
             "history": self.history,
             "chosen_epoch": self.chosen_epoch,
-            "groups": groups,
-            "schedule": schedule,
+            "groups": self.optimizer.state_dict()["param_groups"],
+            "schedule": optimizer.schedule(self.scheduler),
         }
         store.save(path, arrays, record)
 
@@ -259,15 +234,7 @@ class _Run:
             )
         arrays = {name: torch.from_numpy(array) for name, array in entry.arrays.items()}
         self.load(arrays)
-        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
-        slots: dict[int, dict] = {}
-        for name, value in _under("adam/", arrays).items():
-            number, slot = name.split("/")
-            if value.ndim:  # in the weights' memory layout, which the fused Adam takes for granted
-                value = torch.empty_like(weights[int(number)], device="cpu").copy_(value)
-            slots.setdefault(int(number), {})[slot] = value
-        groups = [{**group, "betas": tuple(group["betas"])} for group in entry.record["groups"]]
-        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        optimizer.load(self.optimizer, _under("adam/", arrays), entry.record["groups"])
         self.scheduler.load_state_dict(entry.record["schedule"])
         self.epoch, self.step, self.history = (entry.record[name] for name in ("epoch", "step", "history"))
         self.chosen, self.chosen_epoch = _under("chosen/", arrays), entry.record["chosen_epoch"]
@@ -276,7 +243,8 @@ class _Run:
     def fingerprint(self) -> str:
         data = store.array_digest(*(t.numpy() for t in (self.data.index, self.data.targets, self.data.trusted)))
         loss = {name: list(value.shape) for name, value in self.state().items() if name.startswith("loss/")}
-        return store.digest([vars(self.recipe), self.seed, data, str(self.model), loss, self.data.inputs.shape])
+        own = [str(self.model), loss, self.choose is not None]
+        return store.digest([vars(self.recipe), self.seed, data, self.data.inputs.shape, *own])
 
 
 def _under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
