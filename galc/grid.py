@@ -31,7 +31,7 @@ def from_file(file: str, **base) -> list[Params]:
     """
     environment = from_environment() or {}
     spec = overridden(load_study(file), environment)
-    points = expand(spec["base"] | base, spec["grid"])
+    points = expand(spec["base"] | base, {name: values for name, values in spec["grid"].items() if name not in base})
     if not environment.get(PARTIAL):
         return points
     finished = [point for point in points if is_finished(point)]
@@ -40,6 +40,24 @@ def from_file(file: str, **base) -> list[Params]:
     if not finished:
         raise ParameterError(f"{file}: none of its runs has finished")
     return finished
+
+
+def finished(file: str, **base) -> list[RunRecord]:
+    """The records of those runs of a study file (as `from_file`) that are in the cache; where there is none, of all.
+
+    So a notebook shows the studies that have been computed, in whole or in part, and starts no other one. Says how
+    many are missing, and how to compute them.
+    """
+    points = from_file(file, **base)
+    found = [point for point in points if is_finished(point)]
+    if found and len(found) < len(points):
+        print(f"{file}: {len(found)} of {len(points)} runs are there; python -m galc.sweep {file} computes the others")
+    return run_all(found or points)
+
+
+def points_of(records: Sequence[RunRecord]) -> list[Params]:
+    """The parameters of runs."""
+    return [checked(record.details["params"]) for record in records]
 
 
 def is_finished(point: Params) -> bool:
@@ -92,9 +110,12 @@ def _compute(point: Params) -> None:
     study.run(point)
 
 
-def frame(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row a run: method, noise, seed, whatever else differs between the runs, and the metrics."""
-    settings = _settings([record.details["params"] for record in records])
+def frame(records: Sequence[RunRecord], always: Sequence[str] = ()) -> pd.DataFrame:
+    """One row a run: method, noise, seed, whatever else differs between the runs, and the metrics.
+
+    ``always`` names parameters that get a column even where they are the same for all runs.
+    """
+    settings = _settings([record.details["params"] for record in records], always)
     return pd.DataFrame([own | record.summary for own, record in zip(settings, records, strict=True)])
 
 
@@ -124,13 +145,14 @@ def estimator_errors(points: Sequence[Params], names: Sequence[str]) -> pd.DataF
 UNSET = {"single_label_limit": "all"}
 
 
-def _settings(params: Sequence[dict]) -> list[dict]:
+def _settings(params: Sequence[dict], always: Sequence[str] = ()) -> list[dict]:
     """Of each run: method, noise, seed, and the parameters that differ between the runs.
 
     A column with a value that is not set is text, so that it is neither dropped nor sorted as a number.
     """
     names = ["method", "noise", "seed"]
-    names += [name for name in Params.model_fields if name not in names and len({p[name] for p in params}) > 1]
+    differ = [name for name in Params.model_fields if name in always or len({p[name] for p in params}) > 1]
+    names += [name for name in differ if name not in names]
     unset = {name: UNSET.get(name, "default") for name in names if any(p[name] is None for p in params)}
 
     def shown(name: str, value: object) -> object:

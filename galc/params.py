@@ -171,6 +171,7 @@ def _cells(sources) -> tuple[list[str], list[str]]:
 
 
 STUDY_KEYS = ("base", "grid", "notebook", "notebooks", "report")
+EVERY = "all"  # in the grid, in place of the list of methods: every row of galc.methods
 PARTIAL = "partial"  # only in $GALC_PARAMS: leave out the runs that are not in the cache
 
 
@@ -217,6 +218,8 @@ def _study(value: dict, where: str, known: tuple[str, ...]) -> dict:
     for key in ("base", "grid"):
         if not isinstance(study[key], dict):
             raise ParameterError(f"{where}: {key!r} must map names to values, not {type(study[key]).__name__}")
+    if study["grid"].get("method") == EVERY:
+        study["grid"] = study["grid"] | {"method": list(METHODS)}
     if not isinstance(study.get("notebooks", []), list):
         raise ParameterError(f"{where}: 'notebooks' must be a list of names, not {study['notebooks']!r}")
     return study

@@ -9,7 +9,8 @@ import pytest
 
 from galc import estimator, grid, stages, store, study
 from galc.cluster import Outcome, WorkerError, Workers
-from galc.grid import estimator_errors, expand, frame, from_file, histories, run_all
+from galc.grid import estimator_errors, expand, finished, frame, from_file, histories, run_all
+from galc.methods import METHODS
 from galc.params import ParameterError, Params
 
 GRID = {"noise": [0.2, 0.4], "method": ["asl", "clean-only", "galc-slr-literal"]}
@@ -68,6 +69,11 @@ def file(tmp_path) -> str:
     return str(store.write_text(tmp_path / "file.yaml", text))
 
 
+def test_all_stands_for_every_method_in_the_table(tmp_path):
+    path = store.write_text(tmp_path / "s.yaml", "grid: {method: all, seed: [0]}")
+    assert [p.method for p in from_file(str(path))] == list(METHODS)
+
+
 def test_a_study_file_gives_its_runs(file):
     found = [(p.epochs, p.noise, p.seed, p.hidden) for p in from_file(file, hidden=64)]
     assert found == [(3, noise, seed, 64) for noise in (0.1, 0.2) for seed in (0, 1)]
@@ -100,6 +106,16 @@ def test_after_failures_only_the_runs_in_the_cache_are_taken_and_the_others_are_
     capsys.readouterr()
     assert [p.components for p in from_file(str(path))] == [8]
     assert "1 of 2 runs" in capsys.readouterr().out
+
+
+def test_a_study_in_part_is_shown_in_part_and_one_not_begun_is_computed(tiny, tmp_path, trained, monkeypatch, capsys):
+    monkeypatch.setenv("GALC_WORKERS", "1")
+    path = str(store.write_text(tmp_path / "s.yaml", json.dumps({"base": tiny, "grid": {"method": ["bce", "asl"]}})))
+    study.run(from_file(path)[1])
+    assert [record.summary["method"] for record in finished(path)] == ["asl"] and len(trained) == 1
+    assert f"1 of 2 runs are there; python -m galc.sweep {path}" in capsys.readouterr().out
+    assert [record.summary["method"] for record in finished(path, noise=0.2)] == ["bce", "asl"] and len(trained) == 3
+    assert "runs are there" not in capsys.readouterr().out
 
 
 # --- running it ----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -156,10 +157,15 @@ def test_a_notebook_of_results_gets_the_study_file_and_its_values(tmp_path, monk
     plain, results = notebook_jobs(its, partial=False)
     assert results.parameters["study"] == str(tmp_path / "studies" / "tiny.yaml") and "study" not in plain.parameters
     assert results.about == {"results_of": "tiny"} and plain.about == {}
-    assert json.loads(results.environment["GALC_PARAMS"]) == {"base": {"epochs": 2}, "grid": {"noise": [0.1, 0.2]}}
+    assert json.loads(results.environment["GALC_PARAMS"]) == {"base": {"epochs": 2}, "grid": {}}
     marks = {job.mark for changed in (True, False) for job in notebook_jobs(its, partial=changed)}
     marks |= {job.mark for job in notebook_jobs(read(str(its.file), {"epochs": "3"}), partial=False)}
-    assert len(marks) == 6
+    marks |= {job.mark for job in notebook_jobs(replace(its, grid={"noise": [0.1]}), partial=False)}
+    assert len(marks) == 8
+    with monkeypatch.context() as patch:  # what goes before this file goes before all others the notebook reads
+        patch.setenv("GALC_PARAMS", '{"grid": {"noise": [0.3], "seed": [7]}}')
+        spec = json.loads(notebook_jobs(read(str(its.file), {}), partial=False)[1].environment["GALC_PARAMS"])
+        assert spec["grid"] == {"noise": [0.3], "seed": [7]}
     monkeypatch.setenv("GALC_PARAMS", notebook_jobs(its, partial=True)[1].environment["GALC_PARAMS"])
     assert params.from_environment()["partial"] is True
     own = notebook_jobs(read("params/table1.yaml", {}), partial=False)[-1]

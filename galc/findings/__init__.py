@@ -6,6 +6,17 @@ in the arguments, percent in the text; labels are bool (N, K); transition matric
 
 from galc.findings.ablation import bound_claims, budget_claims, budgets, lost, memorization_claims, peaks, pool
 from galc.findings.beyond import against, lead, nearest
+from galc.findings.evidence import (
+    advice,
+    believing,
+    budget_limits,
+    decisions,
+    ladder,
+    verdict_of_ladder,
+    verdict_of_ranks,
+    verdict_of_rivals,
+    verdict_of_tests,
+)
 from galc.findings.labels import calibration, estimators, fallbacks, limits, no_transition, noise
 from galc.findings.methods import (
     BEST,
@@ -26,17 +37,22 @@ __all__ = [
     "BEST",
     "BOUNDS",
     "Finding",
+    "advice",
     "against",
+    "believing",
     "bound_claims",
     "budget_claims",
+    "budget_limits",
     "budgets",
     "calibration",
     "comparison",
+    "decisions",
     "estimators",
     "fallbacks",
     "gains",
     "hardest",
     "is_above",
+    "ladder",
     "lead",
     "limits",
     "lost",
@@ -51,4 +67,8 @@ __all__ = [
     "pool",
     "retention",
     "sweep",
+    "verdict_of_ladder",
+    "verdict_of_ranks",
+    "verdict_of_rivals",
+    "verdict_of_tests",
 ]

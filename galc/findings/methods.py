@@ -10,8 +10,8 @@ from galc.findings.words import Finding, join, percent, signed
 from galc.methods import METHODS
 from galc.plots.groups import over_seeds
 from galc.plots.style import method_style
+from galc.significance import BOUNDS
 
-BOUNDS = ("true-correction",)  # methods that know what no method can
 BEST = "the best of them"
 
 

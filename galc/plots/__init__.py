@@ -6,8 +6,10 @@ Percentages are on the axes wherever a fraction goes in; bands are mean ± stand
 
 from galc.plots.ablation import dot_panels, learning_panels
 from galc.plots.classes import class_gains
+from galc.plots.comparison import decision_table, noise_table, overview_table, setting_table, significance_table
 from galc.plots.curves import error_curves, learning_curves, noise_curves, noise_panels
-from galc.plots.groups import paired, setting
+from galc.plots.dominance import dominance_matrix, lead_intervals, rank_intervals
+from galc.plots.groups import paired, ranked, setting
 from galc.plots.labels import calibration_curve, label_montage, label_statistics
 from galc.plots.matrices import (
     diagonal_scatter,
@@ -18,6 +20,7 @@ from galc.plots.matrices import (
     transition_panels,
 )
 from galc.plots.noise import noise_by_class, requested_vs_observed
+from galc.plots.robustness import budget_curves, cost_scatter, ladder_bars, setting_dots
 from galc.plots.rows import transition_row
 from galc.plots.style import method_style, style
 from galc.plots.tables import (
@@ -35,17 +38,23 @@ from galc.plots.tables import (
 )
 
 __all__ = [
+    "budget_curves",
     "budget_table",
     "calibration_curve",
     "class_gains",
+    "cost_scatter",
     "cost_table",
+    "decision_table",
     "diagonal_scatter",
+    "dominance_matrix",
     "dot_panels",
     "error_curves",
     "error_table",
     "history_frame",
     "label_montage",
     "label_statistics",
+    "ladder_bars",
+    "lead_intervals",
     "learning_curves",
     "learning_panels",
     "margin_table",
@@ -53,9 +62,13 @@ __all__ = [
     "noise_by_class",
     "noise_curves",
     "noise_panels",
+    "noise_table",
+    "overview_table",
     "paired",
     "part_table",
     "peak_table",
+    "rank_intervals",
+    "ranked",
     "record_table",
     "requested_vs_observed",
     "results_frame",
@@ -63,6 +76,9 @@ __all__ = [
     "row_errors",
     "run_table",
     "setting",
+    "setting_dots",
+    "setting_table",
+    "significance_table",
     "style",
     "transition_comparison",
     "transition_heatmap",

@@ -17,6 +17,7 @@ AXES = {
     "mAP": "mAP on the clean test set (%)",
     "difference": "difference in mAP (points)",
     "row_l1": "mean row L1 error of C",
+    "ECE": "expected calibration error (%)",
 }
 
 

@@ -93,10 +93,16 @@ def point_jobs(sweep: Sweep) -> list[Job]:
 
 
 def notebook_jobs(sweep: Sweep, partial: bool) -> list[Job]:
-    """The notebooks after the points; ``partial``: the results are of those runs alone that have finished."""
-    spec = {"base": sweep.base, "grid": sweep.grid} | ({params.PARTIAL: True} if partial else {})
+    """The notebooks after the points; ``partial``: the results are of those runs alone that have finished.
+
+    A notebook may show other study files beside this one: it gets the values of this one's base and what goes before
+    every file, but not the lists of this one's grid, which it reads from the file.
+    """
+    lists = (params.from_environment() or {"grid": {}})["grid"]
+    spec = {"base": sweep.base, "grid": lists} | ({params.PARTIAL: True} if partial else {})
     file = str(sweep.file.resolve()).removeprefix(f"{store.ROOT}/")
     code = [store.file_digest(path) for path in sorted(Path(grid.__file__).parent.rglob("*.py"))]
+    code.append(store.digest(sweep.grid))
     jobs = []
     for name in sweep.notebooks:
         values = sweep.base | {"study": file}
