@@ -1,26 +1,106 @@
-"""Attribution EM: the corruption matrix from calibrated posteriors of the clean labels.
+"""Attribution EM: what noise does to labels, from calibrated posteriors of the clean labels.
 
-Marginals mix linearly: with h_ni = P(y_i = 1 | x_n), the rate of observed label j is sum_i h_ni C_ij. So an
-observed label j of image n came from true class i with probability h_ni C_ij / sum_l h_nl C_lj (E step), and
-counting those attributions over ALL silver images gives the rows of C (M step). Unlike the paper's Algorithm 1,
-which averages scores over the few gold images of a class, this uses every noisy label there is.
+An observed label of an image was there and stayed, or came from a class that was there and is not observed; with
+probabilities of the clean labels and a C, `galc.label_sets` says how probable each of these is (E step). Counting them
+over ALL silver images gives the rows of C (M step). Unlike the paper's Algorithm 1, which averages scores over the few
+gold images of a class, this uses every noisy label there is.
 
-Two priors keep rare classes in place: the flip rate r_i of a class is shrunk towards the pooled rate (Beta prior
-of strength ``kappa_rate`` labels), its targets towards uniform (Dirichlet prior of ``kappa_target`` labels).
+What it may find is a choice of two: flip rates C_ii = 1 - r_i that are one for all classes, or each class's own, shrunk
+towards it; targets C_ij / r_i that are all classes alike, or a few of them (a Dirichlet prior below 1). The choice is
+made by the likelihood of images that the matrix was not fitted to.
 """
 
-import itertools
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from galc.noise import symmetric
+from galc.label_sets import Counts, LabelSets
+from galc.noise import Noise, symmetric
 
 INFINITE = float("inf")
-KAPPA_RATES = (30.0, 300.0, INFINITE)  # labels a class
-KAPPA_TARGETS = (30.0, 300.0, INFINITE)  # flipped labels a class
+RATE = 30.0  # labels that a class's own rate is shrunk with
+TARGET = 0.25  # Dirichlet parameter of sparse targets
+MARGIN = 0.05  # nats an image that the richer of two models must gain: miscalibrated scores feign as much
+START = 0.3  # flip rate that the EM starts from
+CHOICE = 8192  # images are enough to choose a prior
 
 
-def match_counts(probabilities: torch.Tensor, counts: torch.Tensor, steps: int = 30) -> torch.Tensor:
+class Prior(NamedTuple):
+    """What C is taken to be before any label is seen.
+
+    rate   : a class's flip rate is shrunk towards the rate of all with the weight of this many labels; infinite: is it
+    target : Dirichlet parameter of each target of a row; below 1 a few targets, infinite: all alike
+    """
+
+    rate: float = INFINITE
+    target: float = INFINITE
+
+
+def fit(sets: LabelSets, prior: Prior, steps: int = 25, rounds: int = 2, tolerance: float = 1e-3) -> Noise:
+    """EM from the symmetric matrix at rate 0.3, until rows change by less than ``tolerance`` in the mean (L1).
+
+    ``rounds``: of belief propagation an E step (`galc.label_sets`).
+    """
+    noise = Noise.of(symmetric(sets.num_classes, START))
+    for _ in range(steps):
+        before, noise = noise, maximise(sets.counts(noise, rounds), prior)
+        if (noise.arrivals - before.arrivals).abs().sum(1).mean() < tolerance:
+            break
+    return noise
+
+
+def maximise(counts: Counts, prior: Prior) -> Noise:
+    """The M step: rates by their posterior mean, targets by variational Bayes.
+
+    With a Dirichlet parameter a, target j of row i has a weight of exp(digamma(n_ij + a)): about n_ij + a - 1/2 where
+    it was often seen, next to nothing where it was not, never below 0 (Attias 2000).
+    """
+    eye = torch.eye(len(counts.moved), dtype=torch.bool)
+    flips = counts.moved.masked_fill(eye, 0)
+    rate = _shrunk(flips.sum(1), counts.moved.sum(1), prior.rate)[:, None]
+    weight = torch.ones_like(flips) if prior.target == INFINITE else torch.digamma(flips + prior.target).exp()
+    weight = weight.masked_fill(eye, 0)
+    return Noise.of(torch.where(eye, 1 - rate, rate * weight / weight.sum(1, keepdim=True)))
+
+
+def _shrunk(part: Tensor, whole: Tensor, strength: float) -> Tensor:
+    """(K,) shares part / whole, shrunk towards the share of all with the weight of ``strength``."""
+    pooled = part.sum() / whole.sum()
+    if strength == INFINITE:
+        return pooled.expand_as(part)
+    return (part + strength * pooled) / (whole + strength)
+
+
+def choose(sets: LabelSets, rate: float = RATE, target: float = TARGET, folds: int = 2) -> Prior:
+    """Sparse targets if they are worth it, then own rates if these are: by held-out likelihood, `MARGIN` above it."""
+    sets = sets.take(torch.arange(len(sets)) % (1 + len(sets) // CHOICE) == 0)
+    fold = torch.arange(len(sets)) % folds
+    parts = [(sets.take(fold != k), sets.take(fold == k)) for k in range(folds)]
+
+    def held_out(prior: Prior) -> float:
+        return sum(held.log_likelihood(fit(rest, prior, steps=15)) for rest, held in parts) / folds
+
+    score = {prior: held_out(prior) for prior in (Prior(r, t) for r in (INFINITE, rate) for t in (INFINITE, target))}
+    gain = max(score[r, target] for r in (INFINITE, rate)) - max(score[r, INFINITE] for r in (INFINITE, rate))
+    target = target if gain > MARGIN else INFINITE
+    return Prior(rate if score[rate, target] - score[INFINITE, target] > MARGIN else INFINITE, target)
+
+
+def estimate(clean: Tensor, noisy: Tensor) -> Noise:
+    """Noise that keeps the number of labels: its C (K, K), by EM under the prior that `choose` chooses.
+
+    ``clean`` (N, K) are calibrated probabilities of the clean labels from models that have not seen the image's noisy
+    labels ``noisy`` (N, K) bool.
+    """
+    sets = LabelSets(clean, noisy)
+    return fit(sets, choose(sets))
+
+
+# --- one rate for all classes, by least squares ---------------------------------------------------------------------
+
+
+def match_counts(probabilities: Tensor, counts: Tensor, steps: int = 30) -> Tensor:
     """Shift the logits of each image so that its (N, K) probabilities sum to ``counts`` (N,).
 
     Wrong labels leave the number of labels of an image as it was, so that number is known exactly.
@@ -36,7 +116,7 @@ def match_counts(probabilities: torch.Tensor, counts: torch.Tensor, steps: int =
     return torch.sigmoid(logits + shift[:, None]).float()
 
 
-def pooled_rate(clean: torch.Tensor, noisy: torch.Tensor) -> float:
+def pooled_rate(clean: Tensor, noisy: Tensor) -> float:
     """One flip rate for all classes, by least squares of (noisy - h) on (u - h).
 
     Under symmetric noise E[noisy] = (1 - r) h + r u with u_j = (sum_i h_i - h_j) / (K - 1). Weighted by
@@ -50,62 +130,7 @@ def pooled_rate(clean: torch.Tensor, noisy: torch.Tensor) -> float:
     return float(rate.clamp(0.0, 0.95))
 
 
-def maximise(
-    clean: torch.Tensor, noisy: torch.Tensor, rate: float, kappa_rate: float, kappa_target: float, steps: int = 30
-) -> torch.Tensor:
-    """EM with priors: (K, K) transition, rows sum to 1. Infinite strengths hold the prior exactly."""
-    num_classes = noisy.shape[1]
-    prior = symmetric(num_classes, rate).double()
-    if kappa_rate == kappa_target == INFINITE or rate == 0:
-        return prior.float()
-    clean, noisy, transition = clean.double(), noisy.double(), prior.clone()
-    eye = torch.eye(num_classes, dtype=torch.bool)
-    for _ in range(steps):
-        share = noisy / (clean @ transition).clamp(min=1e-12)
-        counts = transition * (clean.T @ share)
-        off = counts.masked_fill(eye, 0)
-        flipped, total = off.sum(1), counts.sum(1)
-        rates = torch.full_like(total, rate)
-        if kappa_rate != INFINITE:
-            rates = (flipped + kappa_rate * rate) / (total + kappa_rate)
-        targets = torch.full_like(off, 1 / (num_classes - 1))
-        if kappa_target != INFINITE:
-            targets = (off + kappa_target / (num_classes - 1)) / (flipped + kappa_target)[:, None]
-        transition = torch.where(eye, (1 - rates)[:, None], rates[:, None] * targets)
-    return (transition / transition.sum(1, keepdim=True)).float()
-
-
-def log_likelihood(transition: torch.Tensor, clean: torch.Tensor, noisy: torch.Tensor) -> float:
-    """Mean Bernoulli log-likelihood of the noisy labels (nats an image) under q = h C."""
-    q = (clean.double() @ transition.double()).clamp(1e-9, 1 - 1e-9)
-    return float(torch.where(noisy, q.log(), (1 - q).log()).sum(1).mean())
-
-
-def pooled(clean: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
+def pooled(clean: Tensor, noisy: Tensor) -> Tensor:
     """Symmetric C (K, K) at the pooled rate; rows sum to 1. For noise that keeps an image's number of labels."""
     rate = pooled_rate(match_counts(clean, noisy.sum(1)), noisy)
     return symmetric(noisy.shape[1], rate).float()
-
-
-def estimate(
-    clean: torch.Tensor, noisy: torch.Tensor, kappa_rates=KAPPA_RATES, kappa_targets=KAPPA_TARGETS, folds: int = 2
-) -> torch.Tensor:
-    """C (K, K), rows sum to 1: attribution EM, its priors' strengths chosen by held-out likelihood.
-
-    ``clean`` (N, K) are probabilities of the clean labels from models that have not seen the image's noisy labels
-    ``noisy`` (N, K) bool; they are shifted to the image's number of labels, which the noise keeps. Each pair of
-    strengths is fitted on all folds of the images but one and scored on that one; infinite strengths, which are
-    the symmetric matrix at the pooled rate, compete as well.
-    """
-    clean = match_counts(clean, noisy.sum(1))
-    rate = pooled_rate(clean, noisy)
-    fold = torch.arange(len(noisy)) % folds
-    scores = {}
-    for kappas in itertools.product(kappa_rates, kappa_targets):
-        scores[kappas] = sum(
-            log_likelihood(
-                maximise(clean[fold != k], noisy[fold != k], rate, *kappas), clean[fold == k], noisy[fold == k]
-            )
-            for k in range(folds)
-        )
-    return maximise(clean, noisy, rate, *max(scores, key=scores.get))

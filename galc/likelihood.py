@@ -17,7 +17,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from galc.attribution import INFINITE, log_likelihood, match_counts, pooled_rate
+from galc.attribution import INFINITE, match_counts, pooled_rate
 from galc.noise import symmetric
 
 KAPPA_RATES = (30.0, 300.0, INFINITE)  # labels a class
@@ -77,6 +77,12 @@ def estimate(
 
     best = max(itertools.product(kappa_rates, kappa_targets), key=held_out)
     return maximise(clean, noisy, rate, *best)
+
+
+def log_likelihood(transition: Tensor, clean: Tensor, noisy: Tensor) -> float:
+    """Mean Bernoulli log-likelihood of the noisy labels (nats an image) under q~ = h C."""
+    q = (clean.double() @ transition.double()).clamp(_EDGE, 1 - _EDGE)
+    return float(torch.where(noisy, q.log(), (1 - q).log()).sum(1).mean())
 
 
 def _matrix(odds: Tensor, targets: Tensor) -> Tensor:

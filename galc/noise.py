@@ -167,6 +167,11 @@ def parts(estimate: Estimate | None) -> tuple[Tensor | None, Tensor | None]:
     return estimate.arrivals.float(), None if estimate.keeps_count else estimate.added.float()
 
 
+def whole(estimate: Estimate) -> Noise:
+    """An estimate as a `Noise`; a matrix alone only flips. Raises ValueError where its rows do not sum to 1."""
+    return estimate if isinstance(estimate, Noise) else Noise.of(estimate)
+
+
 class Injected(NamedTuple):
     """Labels and their noise: ``clean`` and ``noisy`` (N, K) bool, and what happened in between.
 

@@ -297,7 +297,7 @@ DIRECT = {
         e["single_logits"], e["single_clean"], e["single_labels"], 50.0
     ),
     "pooled-rate": lambda e: attribution.pooled(e["silver_posterior"], e["silver_labels"]),
-    "attribution": lambda e: attribution.estimate(e["silver_posterior"], e["silver_labels"]),
+    "attribution": lambda e: attribution.estimate(e["silver_posterior"], e["silver_labels"]).transition.float(),
     "likelihood": lambda e: likelihood.estimate(e["silver_posterior"], e["silver_labels"]),
     "dual-t": lambda e: dual_t(
         torch.cat([e["gold_logits"], e["single_logits"]]),

@@ -12,7 +12,7 @@ from galc import likelihood
 from galc.attribution import INFINITE, match_counts, pooled, pooled_rate
 from galc.checks import check_transition
 from galc.estimator import matrix_error
-from galc.likelihood import estimate, maximise
+from galc.likelihood import estimate, log_likelihood, maximise
 from galc.noise import inject, pair_flip, symmetric
 
 K = 12
@@ -161,3 +161,15 @@ def test_each_image_is_scored_by_a_matrix_that_was_not_fitted_to_it(monkeypatch)
     monkeypatch.setattr(likelihood, "log_likelihood", lambda t, c, n: scored.append(len(n)) or score(t, c, n))
     estimate(h, noisy, (30.0,), (30.0, INFINITE), folds=4)
     assert fitted == [30] * 8 + [40] and scored == [10] * 8
+
+
+def test_the_likelihood_is_the_bernoulli_one():
+    generator = torch.Generator().manual_seed(0)
+    clean, noisy = torch.rand(6, 5, generator=generator), torch.rand(6, 5, generator=generator) < 0.4
+    c = symmetric(5, 0.3)
+    expected = 0.0
+    for h, y in zip(clean.double().tolist(), noisy.tolist(), strict=True):
+        for j in range(5):
+            q = min(sum(h[i] * float(c[i, j]) for i in range(5)), 1 - 1e-9)
+            expected += math.log(q if y[j] else 1 - q) / 6
+    assert log_likelihood(c, clean, noisy) == pytest.approx(expected)

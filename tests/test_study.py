@@ -519,7 +519,7 @@ def test_a_run_says_what_it_does(tiny):
     text = "\n".join(lines)
     for part in (
         "cross-fitting a model of the clean labels",
-        "corrected at the pooled rate",
+        "corrected by a first C",
         "step 3: training g, GALC-p",
     ):
         assert part in text
