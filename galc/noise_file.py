@@ -97,9 +97,9 @@ def _json(path: Path) -> Table:
 
 def _npz(path: Path) -> Table:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            content = {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} is no .npz of plain arrays ({error}); write it with np.savez, names as text"
         ) from None

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from galc.asl import AsymmetricLoss, asl_from_probability, uncalibrate
 from galc.correction import FORWARD, exact, forward_asl, forward_bce, linear, literal, noisy_or, posterior
+from galc.noise import Noise
 
 K = 5
 forms = pytest.mark.parametrize("form", sorted(FORWARD))
@@ -209,3 +211,81 @@ def test_matrices_that_are_no_transition_are_refused_by_row():
         literal(q, bad / 0, q, clamp=True)
     with pytest.raises(ValueError, match=r"both be \(N, K\)"):
         forward_bce(q, q.T, torch.eye(K))
+
+
+# --- labels that vanish, and labels from nowhere -------------------------------------------------------------------
+
+
+def losing_case(k=5, n=7):
+    generator = torch.Generator().manual_seed(0)
+    transition = torch.rand(k, k, generator=generator, dtype=torch.float64)
+    removed, added = torch.rand(2, k, generator=generator, dtype=torch.float64) * 0.5
+    model = Noise(transition / transition.sum(1, keepdim=True), removed, added)
+    return torch.rand(n, k, generator=generator, dtype=torch.float64), model
+
+
+def literal_form(form, q, matrix, added):
+    out = torch.zeros_like(q)
+    for n in range(len(q)):
+        for j in range(len(added)):
+            s = sum(float(q[n, i] * matrix[i, j]) for i in range(len(added)) if i != j)
+            p, a = float(q[n, j]), float(added[j])
+            arrived = {
+                "linear": s + (1 - p) * a,
+                "exact": (1 - p) * (s + a),
+                "noisy-or": (1 - p) * (1 - (1 - a) * math.exp(-s)),
+            }
+            out[n, j] = matrix[j, j] * p + arrived[form]
+    return out
+
+
+@pytest.mark.parametrize("form", FORWARD)
+def test_forms_with_removed_and_added_labels_are_the_slow_loop(form):
+    q, model = losing_case()
+    found = FORWARD[form](q, model.arrivals, model.added)
+    torch.testing.assert_close(found, literal_form(form, q, model.arrivals, model.added))
+    none = torch.zeros(5)
+    torch.testing.assert_close(FORWARD[form](q, model.transition, none), FORWARD[form](q, model.transition))
+
+
+@pytest.mark.parametrize("form", FORWARD)
+def test_forward_losses_with_added_labels_are_those_of_their_form(form):
+    q, model = losing_case()
+    q = q * 0.2  # so that linear and exact stay below 1
+    targets = (torch.rand(q.shape, generator=torch.Generator().manual_seed(1)) < 0.4).double()
+    noisy = FORWARD[form](q, model.arrivals, model.added)
+    logits = torch.logit(q)
+    found = forward_bce(logits, targets, model.arrivals, form, model.added)
+    torch.testing.assert_close(found, torch.nn.functional.binary_cross_entropy(noisy, targets, reduction="none"))
+    p = torch.logit(uncalibrate(q))
+    found = forward_asl(p, targets, model.arrivals, form, model.added, gamma_neg=4.0, gamma_pos=0.0, clip=0.05)
+    assert torch.isfinite(found).all() and not torch.equal(found, forward_asl(p, targets, model.arrivals, form))
+
+
+def test_marginals_of_injected_labels_follow_the_exact_form_where_labels_are_rare():
+    generator = torch.Generator().manual_seed(2)
+    clean = torch.rand(50_000, 5, generator=generator) < 0.05
+    clean[clean.all(1), 0] = False
+    _, model = losing_case()
+    model = Noise(model.transition, model.removed, model.added * 0.1)
+    noisy = model.inject(clean, 0).noisy.double().mean(0)
+    q = clean.double().mean(0)[None]
+    for form in FORWARD:
+        torch.testing.assert_close(FORWARD[form](q, model.arrivals, model.added)[0], noisy, rtol=0.12, atol=0)
+
+
+def test_the_posterior_of_missing_and_of_added_labels_is_bayes_rule():
+    q, eye, zero = torch.full((1, 2), 0.3, dtype=torch.float64), torch.eye(2).double(), torch.zeros(2)
+    seen = torch.tensor([[True, False]])
+    missing = posterior(q, seen, 0.6 * eye)  # 40 % vanish, none appears
+    torch.testing.assert_close(missing, torch.tensor([[1, 0.3 * 0.4 / (0.3 * 0.4 + 0.7)]]).double())
+    added = posterior(q, seen, eye, zero + 0.2)  # none vanishes, 20 % appear
+    torch.testing.assert_close(added, torch.tensor([[0.3 / (0.3 + 0.7 * 0.2), 0]]).double())
+
+
+def test_rows_that_exceed_one_and_rates_that_are_none_are_refused():
+    q = torch.full((2, 3), 0.2)
+    with pytest.raises(ValueError, match=r"row 1 .* does not sum to at most 1"):
+        noisy_or(q, torch.eye(3) + torch.tensor([[0.0] * 3, [0.1, 0, 0], [0.0] * 3]))
+    with pytest.raises(ValueError, match=r"added: rates lie in \[0, 1\], got -0.1 for class 2"):
+        noisy_or(q, torch.eye(3), torch.tensor([0, 0, -0.1]))

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from galc.noise import Flips, check_transition, flip, inject, observed, pair_flip, symmetric
+from galc.checks import check_transition
+from galc.noise import Flips, Noise, changes, flip, inject, none, observed, pair_flip, parts, symmetric
 from galc.store import ROOT
 
 REAL = ROOT.parent / "shared" / "data" / "coco2014_labels" / "train2014.npz"
@@ -256,3 +257,119 @@ def test_real_coco_labels_get_the_exact_noise():
     assert len(flips.image) == round(0.6 * int(labels.sum())) == flips.requested
     assert not (labels[flips.image, flips.target]).any()
     assert (observed(labels, flips).diagonal() - 0.4).abs().mean() < 0.02
+
+
+# --- noise of any kind ---------------------------------------------------------------------------------------------
+
+
+def random_noise(seed, k=8):
+    generator = torch.Generator().manual_seed(seed)
+    removed, added = torch.rand(2, k, generator=generator, dtype=torch.float64)
+    removed[0] = added[-1] = 0
+    return Noise(random_transition(seed, k), removed * 0.6, added * 0.3)
+
+
+@given(seed=st.integers(0, 2**31), k=st.integers(2, 9), density=st.sampled_from([0.0, 0.1, 0.4, 0.8]))
+def test_labels_are_removed_flipped_and_added_and_none_is_doubled_or_true(seed, k, density):
+    labels, model = without_full_rows(random_labels(seed, n=40, k=k, density=density)), random_noise(seed, k)
+    before = labels.clone()
+    done = model.inject(labels, seed)
+    assert torch.equal(labels, before) and torch.equal(done.clean, labels)
+    assert not (done.removed & ~labels).any()  # only what is there can go
+    assert not (done.added & labels).any() and not (done.added & done.flips.noisy).any()  # always wrong, never doubled
+    assert labels[done.flips.image, done.flips.source].all() and not labels[done.flips.image, done.flips.target].any()
+    assert not done.removed[done.flips.image, done.flips.source].any()  # what is gone is not flipped
+    assert torch.equal(done.noisy, done.flips.noisy | done.added)
+    count = labels.sum(1) - done.removed.sum(1) + done.added.sum(1)
+    assert torch.equal(done.noisy.sum(1), count)
+
+
+@given(seed=st.integers(0, 2**31), k=st.integers(2, 9))
+def test_removed_and_added_labels_are_within_one_of_the_request_in_every_class(seed, k):
+    labels, model = without_full_rows(random_labels(seed, n=50, k=k)), random_noise(seed, k)
+    done = model.inject(labels, seed)
+    gone = model.removed * labels.sum(0)
+    assert (done.removed.sum(0) - gone).abs().max() < 1 and abs(done.removed.sum() - gone.sum()) <= 0.5 + 1e-6
+    come = model.added * (~(labels | done.flips.noisy)).sum(0)
+    assert (done.added.sum(0) - come).abs().max() < 1 and abs(done.added.sum() - come.sum()) <= 0.5 + 1e-6
+
+
+def test_noise_of_a_matrix_is_its_flips():
+    labels, transition = random_labels(3), random_transition(3)
+    done, model = Noise.of(transition).inject(labels, 5), Noise.of(transition)
+    assert torch.equal(done.noisy, inject(labels, transition, 5))
+    assert model.keeps_count and model.flips and not none(8).flips
+    torch.testing.assert_close(done.observed().transition, observed(labels, flip(labels, transition, 5)))
+
+
+def test_which_labels_are_drawn_is_uniform_within_a_class():
+    labels = torch.ones(2000, 2, dtype=torch.bool)
+    labels[:, 1] = False
+    model = Noise(torch.eye(2), torch.tensor([0.3, 0]), torch.tensor([0, 0.2]))
+    times = sum(model.inject(labels, seed).removed[:, 0].double() for seed in range(60))
+    come = sum(model.inject(labels, seed).added[:, 1].double() for seed in range(60))
+    for drawn, rate in ((times, 0.3), (come, 0.2)):
+        assert drawn.sum() == 60 * 2000 * rate
+        assert drawn.var().item() == pytest.approx(60 * rate * (1 - rate), rel=0.2)  # as independent draws have
+
+
+def test_fate_sums_to_one_and_arrivals_to_what_is_left():
+    model = random_noise(1)
+    torch.testing.assert_close(model.fate.sum(1), torch.ones(8).double())
+    torch.testing.assert_close(model.fate[:, 8], model.removed)
+    torch.testing.assert_close(model.arrivals, (1 - model.removed)[:, None] * model.transition)
+    matrix, added = parts(model)
+    assert matrix.dtype == added.dtype == torch.float32
+    plain = parts(Noise.of(model.transition))
+    assert plain[1] is None and torch.equal(plain[0], model.transition.float())
+    assert parts(model.transition)[0] is model.transition and parts(None) == (None, None)
+
+
+def test_what_is_observed_comes_near_what_was_asked_for():
+    labels = random_labels(0, n=20_000, k=8, density=0.1)
+    model = random_noise(4)
+    done = model.inject(labels, 1)
+    found = done.observed()
+    assert (found.removed - model.removed).abs().max() < 1e-3 and (found.added - model.added).abs().max() < 1e-3
+    assert (found.transition - model.transition).diagonal().abs().max() < 0.03
+    asked, seen = model.expected(labels), changes(labels, done.noisy)
+    assert (asked.removed - seen.removed).abs().max() < 0.03
+    assert (asked.gained / seen.gained - 1).abs().max() < 0.15  # flips avoid present classes, the request does not
+
+
+def test_changes_count_what_is_gone_and_what_is_wrong():
+    clean = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]).bool()
+    noisy = torch.tensor([[1, 0, 1, 0], [0, 0, 1, 0], [0, 1, 1, 0]]).bool()
+    found = changes(clean, noisy)
+    assert found.removed[:2].tolist() == [0.5, 0.5] and found.removed[2:].isnan().all()
+    assert found.added[:3].tolist() == [0, 0, 1] and found.added[3].isnan()
+    assert (found.labels_removed, found.labels_added) == (0.5, 0.6)
+    with pytest.raises(ValueError, match="differ in shape"):
+        changes(clean, noisy[:2])
+
+
+def test_the_nature_of_noise_is_the_least_that_must_be_known_of_it():
+    zero = torch.zeros(4)
+    assert Noise.of(symmetric(4, 0.3)).nature == none(4).nature == "symmetric"
+    assert Noise.of(pair_flip(4, 0.3)).nature == "targets"
+    assert Noise.of(pair_flip(2, 0.3)).nature == "symmetric"  # two classes have one target each
+    assert Noise(torch.eye(4), zero + 0.1, zero).nature == "count-changing"
+    assert Noise(torch.eye(4), zero, zero + 0.1).nature == "count-changing"
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        ([0.1, 0.2], r"removed must be \(3,\), a rate for each class, got shape \(2,\)"),
+        ([0.1, 0.2, 1.5], r"removed: rates lie in \[0, 1\], got 1.5 for class 2"),
+        ([float("nan"), 0, 0], r"removed: rates lie in \[0, 1\], got nan for class 0"),
+    ],
+)
+def test_rates_that_are_none_are_refused_by_class(removed, message):
+    with pytest.raises(ValueError, match=message):
+        Noise(torch.eye(3), torch.tensor(removed), torch.zeros(3))
+
+
+def test_an_image_with_every_class_can_lose_labels():
+    labels = torch.ones(10, 3, dtype=torch.bool)
+    assert Noise(torch.eye(3), torch.full((3,), 0.5), torch.ones(3)).inject(labels, 0).noisy.sum() == 15
