@@ -11,16 +11,20 @@ from galc.checks import check_transition
 from galc.dual_t import dual_t
 from galc.estimator import (
     ESTIMATORS,
+    LIMITS,
+    SCOPES,
     calibrated_regulators,
     estimate,
     fallback_rows,
     galc_slr,
     glc,
+    limits,
     matrix_error,
     needs,
     regulators,
 )
 from galc.noise import Noise, pair_flip, symmetric
+from galc.noise_kinds import KINDS, NATURES
 
 K = 5
 
@@ -353,3 +357,31 @@ def test_an_unknown_estimator_is_refused_with_the_known_ones():
 
 def test_only_the_upper_bounds_know_the_truth():
     assert [name for name in ESTIMATORS if {"true", "noise"} & set(needs(name))] == ["true", "identity"]
+
+
+# --- what an estimator can represent -------------------------------------------------------------------------------
+
+
+def test_every_estimator_has_a_scope_and_none_can_represent_noise_by_image():
+    assert set(SCOPES) == set(ESTIMATORS)
+    assert all("instance" not in scope and scope <= set(LIMITS) for scope in SCOPES.values())
+    for name in ESTIMATORS:
+        for kind in KINDS:
+            text = limits(name, kind)
+            assert (text == "") == (NATURES[kind] in SCOPES[name])
+            assert not text or (text.startswith(name) and f"({kind})" in text and text.endswith("."))
+
+
+def test_limits_say_why():
+    assert limits("pooled-rate", "symmetric") == limits("true", "missing") == limits("glc", "pair") == ""
+    assert "spreads wrong labels evenly" in limits("pooled-rate", "semantic")
+    assert "keep its number of labels" in limits("glc", "additional")
+    assert "the average" in limits("true", "instance-dependent")
+    assert "takes every label to be right" in limits("identity", "pair")
+    assert limits("glc", "count-changing") != ""  # the nature of a Noise, where there is no name
+
+
+def test_limits_of_what_there_is_not_are_an_error():
+    for name, kind in (("glcc", "pair"), ("glc", "pairs")):
+        with pytest.raises(ValueError, match="no limits known"):
+            limits(name, kind)
