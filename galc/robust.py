@@ -10,11 +10,11 @@ from torch.nn.functional import logsigmoid
 
 
 def gce(logits: Tensor, targets: Tensor, q: float = 0.1) -> Tensor:
-    """Generalised cross-entropy (Zhang & Sabuncu 2018, Eq. 6), a label at a time: L+ = (1 - p^q) / q.
+    """Generalised cross-entropy (Zhang & Sabuncu 2018), a label at a time: L+ = (1 - p^q) / q.
 
     L- is the same of 1 - p. q -> 0 is binary cross-entropy, q = 1 the mean absolute error |p - t|. The gradient of
     L+ is that of cross-entropy times p^q, so labels that the model holds unlikely hardly count: wrong ones, and, at
-    the paper's q = 0.7, those of every rare class, whose p starts near its frequency and never rises. Raises
+    the paper's q = 0.7, those of every rare class, whose p starts near its frequency: many are never predicted. Raises
     ValueError for q outside (0, 1].
     """
     if not 0 < q <= 1:

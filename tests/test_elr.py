@@ -20,7 +20,7 @@ def its(rows: list[int], seed: int = 0, epoch: int = 1) -> tuple[torch.Tensor, B
 
 
 def test_the_loss_is_the_literal_formula_over_any_sequence_of_visits():
-    loss = EarlyLearning(N, K, strength=2.0, momentum=0.7)
+    loss = EarlyLearning(N, K, strength=2.0 * K, momentum=0.7)
     memory = {(n, k, side): 0.0 for n in range(N) for k in range(K) for side in (0, 1)}
     for step, rows in enumerate(([3, 0, 8], [8, 1], [3, 8, 5])):
         logits, batch = its(rows, step)
