@@ -55,21 +55,27 @@ def maximise(
 
 
 def estimate(
-    clean: Tensor, noisy: Tensor, kappa_rates=KAPPA_RATES, kappa_targets=KAPPA_TARGETS, folds: int = 2
+    clean: Tensor,
+    noisy: Tensor,
+    kappa_rates=KAPPA_RATES,
+    kappa_targets=KAPPA_TARGETS,
+    folds: int = 2,
+    judged: int = 5000,
 ) -> Tensor:
     """C (K, K), rows sum to 1: Bernoulli likelihood, its priors' strengths chosen by held-out likelihood.
 
     ``clean`` (N, K) are probabilities of the clean labels from models that have not seen the image's noisy labels
     ``noisy`` (N, K) bool; they are shifted to the image's number of labels, which the noise must keep. Each pair of
     strengths is fitted on all folds of the images but one and scored on that one; infinite strengths, which are
-    the symmetric matrix at the pooled rate, compete as well.
+    the symmetric matrix at the pooled rate, compete as well. Strengths count labels and mean the same for any number
+    of images: they are judged by about ``judged`` images, evenly spaced, and C is fitted to all.
     """
     clean = match_counts(clean, noisy.sum(1))
     rate = pooled_rate(clean, noisy)
-    fold = torch.arange(len(noisy)) % folds
+    some = torch.arange(0, len(noisy), max(len(noisy) // judged, 1))
+    parts = [(some[torch.arange(len(some)) % folds != k], some[k::folds]) for k in range(folds)]
 
     def held_out(kappas: tuple[float, float]) -> float:
-        parts = [(fold != k, fold == k) for k in range(folds)]
         return sum(
             log_likelihood(maximise(clean[rest], noisy[rest], rate, *kappas), clean[held], noisy[held])
             for rest, held in parts

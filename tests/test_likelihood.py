@@ -161,6 +161,9 @@ def test_each_image_is_scored_by_a_matrix_that_was_not_fitted_to_it(monkeypatch)
     monkeypatch.setattr(likelihood, "log_likelihood", lambda t, c, n: scored.append(len(n)) or score(t, c, n))
     estimate(h, noisy, (30.0,), (30.0, INFINITE), folds=4)
     assert fitted == [30] * 8 + [40] and scored == [10] * 8
+    fitted.clear(), scored.clear()
+    estimate(h, noisy, (30.0,), (30.0, INFINITE), folds=2, judged=10)  # strengths by a few images, C from all
+    assert fitted == [5] * 4 + [40] and scored == [5] * 4
 
 
 def test_the_likelihood_is_the_bernoulli_one():
