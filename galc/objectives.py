@@ -101,7 +101,7 @@ class Weighted(nn.Module):
 
 
 def plain(name: str) -> Loss:
-    """ASL or BCE of targets that are taken as they are."""
+    """A loss of `PLAIN` on targets that are taken as they are."""
     return lambda logits, batch: PLAIN[name](logits, batch.targets).sum(1).mean()
 
 
@@ -111,7 +111,7 @@ def corrected(name: str, task: Task) -> Loss:
 
 
 def weighted(name: str, weights: Tensor) -> Loss:
-    """ASL or BCE, each label of each image times its weight: ``weights`` (images, K), all 1 for trusted images.
+    """A loss of `PLAIN`, each label of each image times its weight: ``weights`` (images, K), all 1 for trusted images.
 
     Raises ValueError for weights that are negative or not finite.
     """
