@@ -149,7 +149,7 @@ METHODS: dict[str, Method] = {
     ),
     "t-revision": Method(
         "T-revision",
-        "all",
+        "everything",
         "bce",
         "attribution",
         "t-revision",
@@ -157,7 +157,7 @@ METHODS: dict[str, Method] = {
     ),
     "reweighting": Method(
         "Importance reweighting",
-        "all",
+        "everything",
         "asl",
         "attribution",
         "reweighting",
@@ -165,7 +165,7 @@ METHODS: dict[str, Method] = {
     ),
     "cleanlab": Method(
         "cleanlab",
-        "all",
+        "everything",
         "asl",
         None,
         "cleanlab",

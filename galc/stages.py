@@ -235,12 +235,12 @@ class Stages(NoisyData):
 
     @property
     def given_probability(self) -> Tensor:
-        """(N, K) probabilities of the labels as given, noisy or not, by plain BCE cross-fitted on S ∪ G."""
+        """(N, K) probabilities of the labels as given, noisy or not, by plain BCE cross-fitted on all images."""
         key = self.key | self.noise_key | {"seed": self.params.seed}
 
         def compute():
             self._say("cross-fitting a model of the labels as given")
-            data = self.training_set(torch.cat([self.split.silver, self.split.gold]))
+            data = self.training_set(torch.cat([self.split.silver, self.clean]))
             logits = self.crossfit(data, objectives.plain("bce"), epochs=self.params.fold_epochs)
             return {"probabilities": logits.sigmoid().numpy()}, {}
 
