@@ -18,7 +18,8 @@ import pandas as pd
 
 from galc import store
 
-SWEEPS = [f"params/{name}.yaml" for name in ("table1", "memorization", "true_correction", "single_label", "beyond")]
+NAMES = "table1 memorization true_correction single_label methods gold_size single_budget beyond"
+SWEEPS = [f"params/{name}.yaml" for name in NAMES.split()]
 
 
 def main() -> int:

@@ -174,7 +174,7 @@ def split(
 
     gold_fraction      : gold are floor(fraction * n) of the n images with at least two labels, drawn uniformly;
                          a smaller fraction gives a subset of a larger one's
-    gold_holdout       : share of the gold images that is held out of them, rounded up
+    gold_holdout       : share of the gold images that is held out of them, rounded up; one always stays
     single_label_limit : at most so many single-label images a class, drawn uniformly; None takes all; a lower limit
                          gives a subset of a higher one's
 
@@ -198,11 +198,7 @@ def split(
             f"gold_fraction {gold_fraction} of {len(multi)} images with at least two labels makes {gold} gold and "
             f"{len(multi) - gold} silver images; both need one at least: change gold_fraction or add images"
         )
-    kept = gold - math.ceil(Decimal(str(gold_holdout)) * gold)
-    if not kept:
-        raise ValueError(
-            f"gold_holdout {gold_holdout} of {gold} gold images leaves none; lower it, or trust more images"
-        )
+    kept = max(gold - math.ceil(Decimal(str(gold_holdout)) * gold), 1)
     order = multi[_permutation(len(multi), seed, 0)]
     gold, held, silver = (part.sort().values for part in order.tensor_split([kept, gold]))
     return Split(gold, held, silver, _single(labels, single_label_limit, seed))

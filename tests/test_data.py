@@ -441,9 +441,9 @@ def test_a_holdout_is_taken_from_the_gold_images_alone_and_is_rounded_up(labels,
     assert parted.silver.tolist() == whole.silver.tolist() and parted.single.tolist() == whole.single.tolist()
 
 
-def test_a_holdout_that_leaves_no_gold_image_is_refused():
-    with pytest.raises(ValueError, match=r"gold_holdout 0\.5 of 1 gold images leaves none; lower it"):
-        data.split(torch.ones(4, 2, dtype=torch.bool), 0.3, gold_holdout=0.5)
+def test_a_single_gold_image_is_not_held_out():
+    alone = data.split(torch.ones(4, 2, dtype=torch.bool), 0.3, gold_holdout=0.5)
+    assert len(alone.gold) == 1 and len(alone.held) == 0
     with pytest.raises(ValueError, match="gold_holdout must be at least 0 and below 1, got 1"):
         data.split(torch.ones(4, 2, dtype=torch.bool), 0.5, gold_holdout=1)
 

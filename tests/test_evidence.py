@@ -88,6 +88,16 @@ def test_the_budget_at_which_an_estimate_is_as_good_as_none_is_named():
     np.testing.assert_allclose(gaps, [-5, 5, 10], atol=0.2)
 
 
+def test_what_was_not_run_is_said_and_stops_nothing():
+    table = budget(galc_plus=[40, 50, 55], asl=[45, 45, 45])
+    text = findings.against(table, "galc-plus", "true-correction", by="single_label_limit")
+    assert text == "There is no run of True-Correction."
+    assert "no run of GALC-SLR" in findings.budget_limits(table, "single_label_limit", "galc-slr", believing=0.8)
+    part = table[(table["method"] == "asl") | (table["single_label_limit"] == "all")]
+    text = findings.against(part, "galc-plus", "asl", by="single_label_limit")
+    assert text.startswith("GALC-plus against ASL: +") and text.endswith("at *all*.")
+
+
 def test_believing_every_label_errs_by_twice_what_is_flipped():
     from galc.noise import pair_flip, symmetric
 
@@ -107,6 +117,13 @@ def test_the_cheapest_method_near_the_best_is_found_and_bounds_are_none():
     )
     alone = findings.advice(found.loc[["all"]], "single_label_limit")
     assert alone.endswith("Nothing cheaper comes within 1 point of the best anywhere.")
+
+
+def test_what_estimators_cannot_represent_is_in_a_table_and_explained_once():
+    text = findings.scopes(["pooled-rate", "glc"], ["symmetric", "pair", "missing"])
+    assert "| *pooled-rate* | yes | – | – |" in text and "| *glc* | yes | yes | – |" in text
+    assert text.count("keep its number of labels") == 1 and "spreads wrong labels evenly" in text
+    assert "Why not" not in findings.scopes(["true"], ["symmetric"])
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------

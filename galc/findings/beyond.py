@@ -28,9 +28,14 @@ def lead(table: pd.DataFrame, method: str, by: str, metric: str = "mAP") -> Find
 
 
 def against(table: pd.DataFrame, method: str, rival: str, by: str, metric: str = "mAP") -> Finding:
-    """How far a method is from one other in each group of ``by``; also from one that is a bound."""
+    """How far a method is from one other in each group of ``by``; also from one that is a bound.
+
+    Groups that lack one of the two are left out.
+    """
+    if missing := {method, rival} - set(table["method"]):
+        return Finding(f"There is no run of {join([method_style(name).title for name in sorted(missing)])}.")
     gap = margins(table, method, metric, bounds=(), by=by).loc[rival]
-    parts = [f"{signed(points)} at *{group_label(by, group)}*" for group, points in gap.items()]
+    parts = [f"{signed(points)} at *{group_label(by, group)}*" for group, points in gap.dropna().items()]
     return Finding(f"{method_style(method).title} against {method_style(rival).title}: {join(parts)}.")
 
 

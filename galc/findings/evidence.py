@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from galc import estimator
 from galc.findings.words import Finding, join, signed
 from galc.plots.groups import group_label, group_title, paired
 from galc.plots.style import method_style
@@ -19,7 +20,9 @@ STEPS = (
     ("galc-plus-iterated", "galc-plus", "a second round of posteriors"),
     ("asl", "asl-no-dropout", "dropout (ASL)"),
     ("asl-mixup", "asl", "mixup (ASL)"),
+    ("asl", "silver-only", "gold images as training data (ASL)"),
     ("galc-slr", "asl", "the estimated C in ASL"),
+    ("galc-slr-attribution", "galc-slr", "the C of attribution in place of that of the regulators"),
     ("true-correction", "galc-slr", "the true C in place of the estimate"),
 )
 
@@ -115,6 +118,8 @@ def budget_limits(table: pd.DataFrame, by: str, method: str, believing: float, m
     error of the identity.
     """
     means = setting_means(table, by, metric, BOUNDS)
+    if method not in means or len(means.columns) < 2:
+        return Finding(f"There is no run of {title(method)} to compare.")
     errors = table[table["method"] == method].groupby(by, sort=False)["C_row_l1"].mean()
     rival, parts = means.drop(columns=method).idxmax(axis=1), []
     for budget, row in means.iterrows():
@@ -159,3 +164,17 @@ def advice(decisions: pd.DataFrame, by: str, within: float = 1.0) -> Finding:
         return Finding(f"{text}. Nothing cheaper comes within {within:g} point of the best anywhere.")
     parts = [f"{title(row.cheapest)} at *{group_label(by, group)}*" for group, row in cheaper.iterrows()]
     return Finding(f"{text}. Cheaper, and within {within:g} point of the best: {join(parts)}.")
+
+
+# --- what estimators can say -----------------------------------------------------------------------------------------
+
+
+def scopes(estimators: Sequence[str], kinds: Sequence[str]) -> Finding:
+    """Which estimators can represent which kinds of noise (`galc.estimator.limits`): a Markdown table, then why not."""
+    found = {name: [estimator.limits(name, kind) for kind in kinds] for name in estimators}
+    rows = [["", *kinds], ["---", *[":---:"] * len(kinds)]]
+    rows += [[f"*{name}*", *["–" if text else "yes" for text in texts]] for name, texts in found.items()]
+    reasons = dict.fromkeys(text.split(": ", 1)[1] for texts in found.values() for text in texts if text)
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    why = f"Why not: {'; '.join(reason.rstrip('.') for reason in reasons)}." if reasons else ""
+    return Finding(f"{table}\n\n{why}".strip())

@@ -24,7 +24,7 @@ def rank_intervals(ranks: Ranks, ax: Axes | None = None) -> Axes:
     for row, (name, rank) in enumerate(mean.items()):
         look = method_style(str(name))
         ax.plot([rank - half, rank + half], [row, row], color=look.colour, linewidth=1.4)
-        ax.plot(rank, row, look.marker, color=look.colour, markersize=6)
+        ax.plot(rank, row, marker=look.marker, color=look.colour, markersize=6)
         ax.annotate(f"{rank:.1f}", (rank, row), (0, 5), textcoords="offset points", ha="center", fontsize=7)
     ax.set_yticks(range(len(mean)), [method_style(str(name)).title for name in mean.index])
     ax.set_ylim(len(mean) - 0.4, -0.8)

@@ -27,8 +27,8 @@ def setting_dots(
     for (name, curve), place in zip(curves.items(), places, strict=True):
         rows = [groups.index(group) + place for group in curve.index]
         look = looks[name]
-        ax.errorbar(curve["mean"], rows, xerr=curve["std"], fmt=look.marker, color=look.colour, label=look.title,
-                    linewidth=0.9, markersize=4.2, zorder=3)  # fmt: skip
+        mark = dict(marker=look.marker, linestyle="", color=look.colour, label=look.title, markersize=4.2)
+        ax.errorbar(curve["mean"], rows, xerr=curve["std"], elinewidth=0.9, zorder=3, **mark)
     for row in range(len(groups) - 1):
         ax.axhline(row + 0.5, color="#dddddd", linewidth=0.8, zorder=0)
     ax.set_yticks(range(len(groups)), [group_label(by, group) for group in groups])
@@ -85,7 +85,7 @@ def cost_scatter(table: pd.DataFrame, by: str = "setting", metric: str = "mAP", 
     looks, ends = method_styles(means.index), []
     for name, value in means.items():
         look = looks[str(name)]
-        ax.plot(seconds[name], value, look.marker, color=look.colour, markersize=6, zorder=3)
+        ax.plot(seconds[name], value, marker=look.marker, color=look.colour, markersize=6, zorder=3)
         ends.append((seconds[name], value, f"{look.title}  {value:.1f}", look.colour))
     front = means[seconds.sort_values().index].pipe(lambda found: found[found > found.cummax().shift(fill_value=-1)])
     ax.plot(seconds[front.index], front, color="#999999", linewidth=0.9, drawstyle="steps-post", zorder=1)
