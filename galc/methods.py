@@ -242,9 +242,9 @@ METHODS: dict[str, Method] = {
     "small-loss": Method(
         "Small loss",
         "everything",
-        "bce",
+        "asl",
         "attribution",
         "small-loss",
-        "BCE without the labels of largest loss, as many of each class as GALC-plus's C holds wrong.",
+        "ASL without the labels of largest loss, as many of each class as GALC-plus's C holds wrong.",
     ),
 }
