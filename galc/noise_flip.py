@@ -9,6 +9,8 @@ from torch import Tensor
 from galc import noise_draw
 from galc.checks import check_labels, check_transition
 
+FLIPS = 10  # stream of random numbers, apart from those that draw the split and the other noise
+
 
 class Flips(NamedTuple):
     """What `flip` did: the noisy labels (N, K) bool, and one entry of (F,) int64 for every flipped label.
@@ -62,7 +64,7 @@ def flip(labels: Tensor, transition: Tensor, seed: int, barred: Tensor | None = 
 def flipped(labels: np.ndarray, rate: np.ndarray, targets: noise_draw.Targets, barred: np.ndarray, seed: int) -> Flips:
     """Labels (N, K) with those flipped that `galc.noise_draw.flips` draws; ``rate`` (m,): of each label."""
     image, source = np.nonzero(labels)
-    target = noise_draw.flips(image, source, rate, targets, barred, np.random.default_rng(seed))
+    target = noise_draw.flips(image, source, rate, targets, barred, np.random.default_rng([seed, FLIPS]))
     moved = np.flatnonzero(target >= 0)
     image, source, target = image[moved], source[moved], target[moved]
     noisy = labels.copy()

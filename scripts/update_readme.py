@@ -1,10 +1,16 @@
-"""Take the results of ``make study`` into outputs/reference/ and the README: ``python scripts/update_readme.py``.
+"""Take results into outputs/reference/ and into the tables of the documents: ``python scripts/update_readme.py``.
 
-So are the times of the sweeps, where benchmarks/bench_sweeps.py has measured them. The README's tables are made from
-outputs/reference/*.csv alone (a test holds them together).
+    python scripts/update_readme.py                      # make paper's, of the embedded data set
+    GALC_OUTPUTS=DIR python scripts/update_readme.py coco2014_mini     # sweeps of another data set, under that name
+
+The tables of README.md and docs/findings.md are made from outputs/reference/*.csv alone (a test holds them together).
 """
 
 import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import matplotlib
 
@@ -12,11 +18,27 @@ matplotlib.use("Agg")
 
 import pandas as pd
 
-from galc import plots, published, store
+from galc import findings, plots, published, significance, store
+from galc.plots.groups import group_label
 
 REFERENCE = store.ROOT / "outputs" / "reference"
-README = store.ROOT / "README.md"
+DOCUMENTS = [store.ROOT / "README.md", store.ROOT / "docs" / "findings.md"]
 BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+OTHERS = ("coco2014_mini",)  # data sets beside the embedded one
+STUDIES = ("beyond", "methods", "gold_size", "single_budget", "reach")  # of each data set
+KEPT = [
+    "method",
+    "noise_kind",
+    "noise",
+    "gold_fraction",
+    "single_label_limit",
+    "seed",
+    "mAP",
+    "CF1_gold",
+    "OF1_gold",
+    "ECE",
+]
+KEPT += ["C_row_l1", "C_diagonal", "C_off_diagonal_correlation", "labels_removed", "labels_added", "seconds"]
 
 
 def results(table: pd.DataFrame) -> str:
@@ -35,32 +57,157 @@ def times(table: pd.DataFrame) -> str:
     return markdown(header, [list(map(str, row)) for row in zip(*columns, strict=True)])
 
 
+def speed(table: pd.DataFrame) -> str:
+    """The benchmark at the size of COCO, as it printed it."""
+    return markdown(list(table.columns), table.astype(str).to_numpy().tolist())
+
+
+def by_column(table: pd.DataFrame, by: str, metric: str = "mAP") -> str:
+    """mAP of every method (rows) in every group of ``by``."""
+    frame = plots.results_frame(table, None, [metric], by=by).droplevel(0)
+    header = [f"{metric}, {frame.columns.name}:", *frame.columns]
+    return markdown(header, [[name, *row] for name, row in zip(frame.index, frame.to_numpy(), strict=True)])
+
+
+def by_setting(table: pd.DataFrame) -> str:
+    """mAP in every setting (rows), the best in bold, and how sure the lead of the recommended method is."""
+    table = table.assign(setting=plots.setting)
+    tests = significance.against_runner_up(table, "galc-plus", by="setting")
+    frame = plots.results_frame(table, None, ["mAP"], by="setting").droplevel(0).T
+    rivals = [column for column in frame.columns if column != "True-Correction"]
+    rows = []
+    for setting, row in frame.iterrows():
+        best = max(rivals, key=lambda name: float(row[name].split()[0] or 0))
+        cells = [f"**{row[name]}**" if name == best else row[name] for name in frame.columns]
+        test = tests.loc[setting]
+        rows.append([str(setting), *cells, f"{test['difference']:+.1f}", f"{test['holm']:.1g}"])
+    return markdown(["mAP", *frame.columns, "lead", "p (Holm)"], rows)
+
+
+def matrices(table: pd.DataFrame) -> str:
+    """Errors of the C of the recommended method and of the paper's, in every setting."""
+    table = table.assign(setting=plots.setting)
+    columns = {"C_row_l1": "row L1", "C_diagonal": "diagonal", "C_off_diagonal_correlation": "correlation"}
+    names = [name for name in ("galc-slr", "galc-plus") if name in set(table["method"])]
+    rows = []
+    for setting, group in table.groupby("setting", sort=False):
+        one = group[group["method"] == names[-1]]
+        row = [str(setting), *(f"{100 * one[rate].mean():.1f} %" for rate in ("labels_removed", "labels_added"))]
+        for name in names:
+            own = group[group["method"] == name]
+            row += ["" if own[c].isna().all() else f"{own[c].mean():.2f} ± {own[c].std():.2f}" for c in columns]
+        rows.append(row)
+    heads = [f"{plots.method_style(name).title}: {text}" for name in names for text in columns.values()]
+    return markdown(["noise", "labels removed", "wrong among the labels", *heads], rows)
+
+
+def side_by_side(table: pd.DataFrame) -> str:
+    """Every method under the two settings of params/methods.yaml: accuracy, calibration and cost."""
+    table = plots.ranked(table.assign(setting=plots.setting))
+    settings = list(dict.fromkeys(table["setting"]))
+    rows = []
+    for name, own in table.groupby("method", sort=False):
+        cells = []
+        for metric in ("mAP", "OF1_gold", "ECE"):
+            means = own.groupby("setting")[metric].agg(["mean", "std"])
+            cells += [f"{means.loc[s, 'mean']:.1f} ± {means.loc[s, 'std']:.1f}" if s in means.index else ""
+                      for s in settings]  # fmt: skip
+        rows.append([plots.method_style(str(name)).title, *cells, f"{own['seconds'].median():.1f}"])
+    return markdown(
+        ["", *(f"{metric} {s}" for metric in ("mAP", "OF1", "ECE") for s in settings), "seconds a run"], rows
+    )
+
+
+def ladder(table: pd.DataFrame) -> str:
+    """What each ingredient brings: paired differences of two rows that differ in one thing."""
+    steps = findings.ladder(table.assign(setting=plots.setting), by="setting")
+    wide = steps.assign(
+        cell=[f"{d:+.1f} ± {s:.1f}" for d, s in zip(steps["difference"], steps["std"], strict=True)],
+        pair=[
+            f"{plots.method_style(b).title} → {plots.method_style(m).title}"
+            for b, m in zip(steps["base"], steps["method"], strict=True)
+        ],
+    ).pivot_table(index=["text", "pair"], columns="setting", values="cell", aggfunc="first", sort=False)
+    rows = [[*index, *row.fillna("")] for index, row in zip(wide.index, (r for _, r in wide.iterrows()), strict=True)]
+    return markdown(["ingredient", "from → to", *wide.columns], rows)
+
+
+def decisions(table: pd.DataFrame) -> str:
+    """The best method of every setting, and the cheapest that is within a point of it."""
+    choice = findings.decisions(table.assign(setting=plots.setting), "setting")
+    rows = [
+        [group_label("setting", group), plots.method_style(row["best"]).title, f"{row['value']:.1f}",
+         f"{row['seconds']:.0f} s", plots.method_style(row["cheapest"]).title, f"{row['its']:.1f}",
+         f"{row['its_seconds']:.0f} s"]
+        for group, row in choice.iterrows()
+    ]  # fmt: skip
+    return markdown(["noise", "best", "mAP", "cost", "cheapest within a point", "mAP", "cost"], rows)
+
+
 def markdown(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-TABLES = {"table1": results, "sweeps": times}
+# block -> (file of outputs/reference/ without .csv, how its table is made)
+TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], str]]] = {
+    "table1": ("table1", results),
+    "sweeps": ("sweeps", times),
+    "scale": ("scale", speed),
+}
+for where in ("", *(f"_{name}" for name in OTHERS)):
+    TABLES |= {
+        f"beyond{where}": (f"beyond{where}", by_setting),
+        f"matrices{where}": (f"beyond{where}", matrices),
+        f"decisions{where}": (f"beyond{where}", decisions),
+        f"methods{where}": (f"methods{where}", side_by_side),
+        f"ladder{where}": (f"methods{where}", ladder),
+        f"gold{where}": (f"gold_size{where}", partial(by_column, by="gold_fraction")),
+        f"single{where}": (f"single_budget{where}", partial(by_column, by="single_label_limit")),
+        f"reach{where}": (f"reach{where}", partial(by_column, by="noise")),
+        f"reach_C{where}": (f"reach{where}", matrices),
+    }
 
 
-def with_tables(readme: str, tables: dict[str, pd.DataFrame]) -> str:
-    """The README's text with each of TABLES put between its two marks."""
-    return BLOCK.sub(lambda found: found[1] + TABLES[found[2]](tables[found[2]]) + found[3], readme)
+def with_tables(text: str, tables: dict[str, pd.DataFrame]) -> str:
+    """A document's text with each of TABLES that it has marks for put between them."""
+
+    def filled(found: re.Match) -> str:
+        file, make = TABLES[found[2]]
+        return found[1] + make(tables[file]) + found[3]
+
+    return BLOCK.sub(filled, text)
 
 
 def stored() -> dict[str, pd.DataFrame]:
-    return {name: pd.read_csv(REFERENCE / f"{name}.csv") for name in TABLES}
+    """The stored results by file name."""
+    return {path.stem: pd.read_csv(path, keep_default_na=True) for path in sorted(REFERENCE.glob("*.csv"))}
 
 
-def main() -> None:
-    table = pd.read_csv(store.outputs() / "table1.csv")
-    store.write_text(REFERENCE / "table1.csv", table.round(4).to_csv(index=False))
-    if (measured := store.outputs() / "sweeps.csv").exists():
-        store.write_text(REFERENCE / "sweeps.csv", measured.read_text(encoding="utf-8"))
-    panels = plots.noise_panels(table, published.table())
-    panels[0].figure.savefig(REFERENCE / "noise_sweep.png", dpi=150, bbox_inches="tight")
-    store.write_text(README, with_tables(README.read_text(encoding="utf-8"), stored()))
+def take(name: str, into: str, columns: list[str] | None = None) -> bool:
+    """One table of the outputs folder into outputs/reference/, if it is there."""
+    source = store.outputs() / f"{name}.csv"
+    if not source.exists():
+        return False
+    table = pd.read_csv(source).round(4)
+    table = table[[column for column in columns or table.columns if column in table]]
+    store.write_text(REFERENCE / f"{into}.csv", table.to_csv(index=False))
+    return True
+
+
+def main(data_set: str = "") -> None:
+    suffix = f"_{data_set}" if data_set else ""
+    for name in STUDIES:
+        take(name, name + suffix, KEPT)
+    if not data_set:
+        take("sweeps", "sweeps"), take("scale", "scale")
+        if take("table1", "table1"):
+            panels = plots.noise_panels(pd.read_csv(REFERENCE / "table1.csv"), published.table())
+            panels[0].figure.savefig(REFERENCE / "noise_sweep.png", dpi=150, bbox_inches="tight")
+    tables = stored()
+    for document in filter(Path.exists, DOCUMENTS):
+        store.write_text(document, with_tables(document.read_text(encoding="utf-8"), tables))
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -124,9 +124,11 @@ def test_dots_of_one_seed_have_no_deviation_and_differences_have_a_sign_and_a_li
 
 
 def test_dots_take_estimators_for_rows_and_bear_a_group_that_one_of_them_lacks():
-    errors = runs("setting", {"glc": {"pair": 1.1}, "attribution": {"pair": 0.4, "symmetric": 0.1}}, metric="row_l1")
+    errors = runs(
+        "setting", {"pooled-rate": {"pair": 1.1}, "attribution": {"pair": 0.4, "symmetric": 0.1}}, metric="row_l1"
+    )
     axes = plots.dot_panels(errors, "setting", "row_l1", series="estimator", digits=2)
-    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["glc", "attribution"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["pooled-rate", "attribution"]
     assert [len(labels(ax)) for ax in axes] == [2, 1] and axes[0].get_xlabel() == "mean row L1 error of C"
 
 
