@@ -5,11 +5,13 @@ probabilities of the clean labels and a C, `galc.label_sets` says how probable e
 over ALL silver images gives the rows of C (M step). Unlike the paper's Algorithm 1, which averages scores over the few
 gold images of a class, this uses every noisy label there is.
 
-What it may find is a choice of two: flip rates C_ii = 1 - r_i that are one for all classes, or each class's own, shrunk
-towards it; targets C_ij / r_i that are all classes alike, or a few of them (a Dirichlet prior below 1). The choice is
-made by the likelihood of images that the matrix was not fitted to.
+What it may find is a choice of three. Labels are flipped, or vanish and come from nowhere, or both. Rates are one for
+all classes, or each class's own, shrunk towards it. Targets C_ij / r_i of flips are all classes alike, or a few of them
+(a Dirichlet prior below 1). The choice is made by the likelihood of images that the noise was not fitted to, on the
+same footing for all: a flip keeps the number of labels, and the clean posteriors say how probable that number is.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -21,31 +23,40 @@ from galc.noise import Noise, symmetric
 INFINITE = float("inf")
 RATE = 30.0  # labels that a class's own rate is shrunk with
 TARGET = 0.25  # Dirichlet parameter of sparse targets
-MARGIN = 0.05  # nats an image that the richer of two models must gain: miscalibrated scores feign as much
-START = 0.3  # flip rate that the EM starts from
+RATE_MARGIN = 0.03  # nats an image that own rates must gain in held-out likelihood: miscalibrated scores feign as much
+KIND_MARGIN = 0.1  # the same for sparse targets, and for labels that come and go
+START = 0.3, 0.2  # share of labels, flipped and removed (as many added), that the EM starts from
 CHOICE = 8192  # images are enough to choose a prior
 
 
 class Prior(NamedTuple):
-    """What C is taken to be before any label is seen.
+    """What the noise is taken to be before any label is seen.
 
-    rate   : a class's flip rate is shrunk towards the rate of all with the weight of this many labels; infinite: is it
-    target : Dirichlet parameter of each target of a row; below 1 a few targets, infinite: all alike
+    rate   : a class's rate is shrunk towards the rate of all with the weight of this many labels; infinite: is it
+    target : Dirichlet parameter of each target of a row of C; below 1 a few targets, infinite: all alike
+    flips  : whether labels are turned into others
+    open   : whether labels vanish, and come from nowhere
     """
 
     rate: float = INFINITE
     target: float = INFINITE
+    flips: bool = True
+    open: bool = False
 
 
 def fit(sets: LabelSets, prior: Prior, steps: int = 25, rounds: int = 2, tolerance: float = 1e-3) -> Noise:
-    """EM from the symmetric matrix at rate 0.3, until rows change by less than ``tolerance`` in the mean (L1).
+    """EM from the same rates for all classes, until rows change by less than ``tolerance`` in the mean (L1).
 
     ``rounds``: of belief propagation an E step (`galc.label_sets`).
     """
-    noise = Noise.of(symmetric(sets.num_classes, START))
+    size, labels = sets.num_classes, float(sets.noisy.sum())
+    flipped, removed = START[0] * prior.flips, START[1] * prior.open
+    rates = torch.tensor([removed, removed * labels / (len(sets) * size)]).double()[:, None].expand(2, size)
+    noise = Noise(symmetric(size, flipped), *rates)
     for _ in range(steps):
         before, noise = noise, maximise(sets.counts(noise, rounds), prior)
-        if (noise.arrivals - before.arrivals).abs().sum(1).mean() < tolerance:
+        change = (noise.arrivals - before.arrivals).abs().sum(1).mean() + (noise.added - before.added).abs().sum()
+        if change < tolerance:
             break
     return noise
 
@@ -54,41 +65,59 @@ def maximise(counts: Counts, prior: Prior) -> Noise:
     """The M step: rates by their posterior mean, targets by variational Bayes.
 
     With a Dirichlet parameter a, target j of row i has a weight of exp(digamma(n_ij + a)): about n_ij + a - 1/2 where
-    it was often seen, next to nothing where it was not, never below 0 (Attias 2000).
+    it was often seen, next to nothing where it was not, never below 0 (Attias 2000). The prior of an added label weighs
+    as much as that of the others: the absent classes that come with so many labels.
     """
     eye = torch.eye(len(counts.moved), dtype=torch.bool)
-    flips = counts.moved.masked_fill(eye, 0)
-    rate = _shrunk(flips.sum(1), counts.moved.sum(1), prior.rate)[:, None]
+    flips, stayed = counts.moved.masked_fill(eye, 0), counts.moved.sum(1)
+    rate = _shrunk(flips.sum(1), stayed, prior.rate)[:, None] * prior.flips
     weight = torch.ones_like(flips) if prior.target == INFINITE else torch.digamma(flips + prior.target).exp()
     weight = weight.masked_fill(eye, 0)
-    return Noise.of(torch.where(eye, 1 - rate, rate * weight / weight.sum(1, keepdim=True)))
+    transition = torch.where(eye, 1 - rate, rate * weight / weight.sum(1, keepdim=True))
+    if not prior.open:
+        return Noise.of(transition)
+    absent = counts.added + counts.spared
+    a_label = float(absent.sum() / (stayed.sum() + counts.added.sum()))  # absent classes to a noisy label
+    removed = _shrunk(counts.removed, stayed + counts.removed, prior.rate)
+    return Noise(transition, removed, _shrunk(counts.added, absent, prior.rate * a_label))
 
 
 def _shrunk(part: Tensor, whole: Tensor, strength: float) -> Tensor:
     """(K,) shares part / whole, shrunk towards the share of all with the weight of ``strength``."""
-    pooled = part.sum() / whole.sum()
+    pooled = part.sum() / whole.sum().clamp(min=1e-12)
     if strength == INFINITE:
         return pooled.expand_as(part)
     return (part + strength * pooled) / (whole + strength)
 
 
-def choose(sets: LabelSets, rate: float = RATE, target: float = TARGET, folds: int = 2) -> Prior:
-    """Sparse targets if they are worth it, then own rates if these are: by held-out likelihood, `MARGIN` above it."""
+def choose(sets: LabelSets, folds: int = 2) -> Prior:
+    """By held-out likelihood: sparse targets, labels that come and go, own rates, where each earns its margin."""
     sets = sets.take(torch.arange(len(sets)) % (1 + len(sets) // CHOICE) == 0)
     fold = torch.arange(len(sets)) % folds
     parts = [(sets.take(fold != k), sets.take(fold == k)) for k in range(folds)]
 
-    def held_out(prior: Prior) -> float:
-        return sum(held.log_likelihood(fit(rest, prior, steps=15)) for rest, held in parts) / folds
+    @cache
+    def score(prior: Prior) -> float:
+        return sum(held.log_likelihood(fit(rest, prior, steps=15, tolerance=3e-3)) for rest, held in parts) / folds
 
-    score = {prior: held_out(prior) for prior in (Prior(r, t) for r in (INFINITE, rate) for t in (INFINITE, target))}
-    gain = max(score[r, target] for r in (INFINITE, rate)) - max(score[r, INFINITE] for r in (INFINITE, rate))
-    target = target if gain > MARGIN else INFINITE
-    return Prior(rate if score[rate, target] - score[INFINITE, target] > MARGIN else INFINITE, target)
+    def best(prior: Prior) -> Prior:
+        """With one rate or own rates."""
+        return max(prior, prior._replace(rate=RATE), key=score)
+
+    chosen, sparse, alone = best(Prior()), best(Prior(target=TARGET)), best(Prior(flips=False, open=True))
+    rivals = [alone]
+    if score(sparse) > score(chosen) + KIND_MARGIN:
+        chosen = sparse
+        rivals.append(sparse._replace(open=True))  # flips onto any class could not be told from labels that come and go
+    for rival in rivals:
+        if score(rival) > score(chosen) + KIND_MARGIN:
+            chosen = rival
+    pooled = chosen._replace(rate=INFINITE)
+    return chosen if score(chosen) > score(pooled) + RATE_MARGIN else pooled
 
 
 def estimate(clean: Tensor, noisy: Tensor) -> Noise:
-    """Noise that keeps the number of labels: its C (K, K), by EM under the prior that `choose` chooses.
+    """The noise, by EM under the prior that `choose` chooses.
 
     ``clean`` (N, K) are calibrated probabilities of the clean labels from models that have not seen the image's noisy
     labels ``noisy`` (N, K) bool.

@@ -192,9 +192,7 @@ ESTIMATORS: dict[str, Callable[..., Estimate]] = {
     "glc-calibrated": lambda gold_logits, gold_labels: glc(calibrate_logits(gold_logits).sigmoid(), gold_labels),
     "calibrated-regulators": _regulators_of_clean_images,
     "pooled-rate": lambda silver_posterior, silver_labels: attribution.pooled(silver_posterior, silver_labels),
-    "attribution": lambda silver_posterior, silver_labels: attribution.estimate(
-        silver_posterior, silver_labels
-    ).transition.float(),
+    "attribution": lambda silver_posterior, silver_labels: attribution.estimate(silver_posterior, silver_labels),
     "likelihood": lambda silver_posterior, silver_labels: likelihood.estimate(silver_posterior, silver_labels),
     "dual-t": lambda gold_logits, gold_labels, single_logits, single_labels, silver_logits, silver_labels: dual_t(
         torch.cat([gold_logits, single_logits]), torch.cat([gold_labels, single_labels]), silver_logits, silver_labels
@@ -214,7 +212,7 @@ SCOPES: dict[str, frozenset[str]] = {
     "glc-calibrated": MATRIX,
     "calibrated-regulators": ONE_RATE,
     "pooled-rate": ONE_RATE,
-    "attribution": MATRIX,
+    "attribution": MATRIX | {"count-changing"},
     "likelihood": MATRIX,
     "dual-t": MATRIX,
 }

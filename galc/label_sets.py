@@ -10,10 +10,11 @@ that is there, so a class of L that was a clean label was kept, and is no source
 and each class i outside L that is no source was absent, weight 1 - b_i, or vanished, weight o_i v_i. M (K, K) are the
 fates of a clean label, sum over j of M_ij = 1 - v_i (`galc.noise.Noise.arrivals`, ``removed``, ``added``). The
 likelihood of L given the image is the sum, over all ways to explain it, of the product of the weights, times the
-product of 1 - h over all classes.
+product of 1 - h over all classes. As a target that is there is barred, the others get its share: M_ij is divided by the
+expected share of free targets, 1 - sum over j of h_j M_ij / sum over j of M_ij (j other than i), by one half at least.
 
-Noise that keeps the number of labels has v = b = 0. A common factor on the odds of an image then cancels in what
-explains a label, so h need not even sum to the number of labels.
+Noise that keeps the number of labels has v = b = 0. A common factor on the odds of an image then all but cancels in
+what explains a label, so h need not even sum to the number of labels.
 
 That a source serves one label at most makes the sum one over matchings. It is taken by belief propagation, which
 converges for matchings (Bayati, Gamarnik, Katz, Nair, Tetali 2007) and is exact where no cycle of labels and sources
@@ -30,6 +31,7 @@ from galc.checks import check_labels, check_scores
 from galc.noise import Noise
 
 CHUNK = 2**18  # numbers at a time, so that they fit the processor's cache
+ROOM = 0.5  # share of a class's targets that is taken to be free at least
 EDGE = 1e-6  # probabilities are kept this far from 0 and 1
 TINY = 1e-12
 
@@ -76,9 +78,13 @@ class LabelSets:
 
     def explain(self, noise: Noise, rounds: int) -> Iterator["Explained"]:
         """All explanations, a few images at a time, by that many rounds of belief propagation."""
-        fates = tuple(part.float().contiguous() for part in (noise.arrivals.T, noise.removed, noise.added))
+        flips = noise.transition - noise.transition.diagonal().diag()
+        targets = flips / flips.sum(1, keepdim=True).clamp(min=TINY)
+        fates = [part.float().contiguous() for part in (noise.arrivals.T, noise.removed, noise.added)]
         for index, labels in self.parts:
-            yield _explain(index, labels, self.clean[index], *fates, rounds)
+            clean = self.clean[index]
+            room = (1 - clean @ targets.T.float()).clamp(min=ROOM)
+            yield _explain(index, labels, clean, room, *fates, rounds)
 
     def counts(self, noise: Noise, rounds: int = 3) -> Counts:
         """The E step: expected numbers of every fate under ``noise``."""
@@ -139,7 +145,7 @@ class Explained(NamedTuple):
         return self.total.log().sum(1) + (pairs + self.idle.log()).sum(1)
 
 
-def _explain(index, labels, clean, moved, removed, added, rounds: int) -> Explained:
+def _explain(index, labels, clean, room, moved, removed, added, rounds: int) -> Explained:
     """``moved`` is transposed here: row j holds the classes that label j may come from."""
     odds = clean / (1 - clean)
     outside = torch.ones_like(clean).scatter(1, labels, 0)
@@ -147,7 +153,9 @@ def _explain(index, labels, clean, moved, removed, added, rounds: int) -> Explai
     idle = vanished + (1 - added).clamp(min=TINY)  # weight of a class outside L that is no source
     kept = (odds.gather(1, labels) * moved.diagonal()[labels]).clamp(min=TINY)
     own = (kept + added[labels])[:, :, None]
-    source = (outside * odds / idle)[:, None] * moved[labels]  # (n, m, K), weight of each class as label j's source
+    source = (outside * odds / (idle * room))[:, None] * moved[
+        labels
+    ]  # (n, m, K), weight of each class as label j's source
 
     free = torch.ones_like(source)  # how far a class is not claimed by the other labels
     for _ in range(rounds + 1):

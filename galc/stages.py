@@ -183,8 +183,8 @@ class Stages(NoisyData):
 
         def compute():
             start = attribution.estimate(self.clean_posterior[self.split.silver], self._silver_labels)
-            rate = 1 - float(start.transition.diagonal().mean())
-            self._say(f"cross-fitting on all images, corrected by a first C (mean flip rate {rate:.3f})")
+            rate = 1 - float(start.arrivals.diagonal().mean())
+            self._say(f"cross-fitting on all images, corrected by a first C (of a label, {rate:.3f} do not stay)")
             data = self.training_set(torch.cat([self.split.silver, self.clean]))
             transition, added = parts(start)
             loss = objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))

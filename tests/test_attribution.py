@@ -9,11 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from galc import attribution
-from galc.attribution import INFINITE, MARGIN, Prior, choose, estimate, fit, match_counts, maximise, pooled, pooled_rate
+from galc.attribution import (
+    INFINITE,
+    KIND_MARGIN,
+    RATE_MARGIN,
+    Prior,
+    choose,
+    estimate,
+    fit,
+    match_counts,
+    maximise,
+    pooled,
+    pooled_rate,
+)
 from galc.checks import check_transition
 from galc.estimator import matrix_error
 from galc.label_sets import Counts, LabelSets
-from galc.noise import inject, pair_flip, symmetric
+from galc.noise import Noise, inject, pair_flip, symmetric
 
 K = 24
 
@@ -25,12 +37,10 @@ def by_class(num_classes: int = K) -> torch.Tensor:
 
 
 def images(n: int = 3000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Posteriors h (n, K) and clean labels drawn from them; images with 2 to 6 labels."""
+    """Posteriors h (n, K) and clean labels drawn from them, 3 an image in the mean."""
     generator = torch.Generator().manual_seed(seed)
-    h = (2 * torch.randn(2 * n, K, generator=generator) - 4).sigmoid()
-    labels = torch.rand(2 * n, K, generator=generator) < h
-    several = (labels.sum(1) >= 2) & (labels.sum(1) <= 6)
-    return h[several][:n], labels[several][:n]
+    h = (2 * torch.randn(n, K, generator=generator) - 3).sigmoid()
+    return h, torch.rand(n, K, generator=generator) < h
 
 
 def on_three_targets(num_classes: int = K) -> torch.Tensor:
@@ -43,11 +53,20 @@ def on_three_targets(num_classes: int = K) -> torch.Tensor:
     return matrix
 
 
+def coming_and_going(missing: float, additional: float, flips: torch.Tensor | None = None) -> Noise:
+    """Each class's own rates, up to twice the mean: ``missing`` of its labels, ``additional`` of the images without."""
+    spread = torch.linspace(0, 2, K, dtype=torch.float64)
+    order = torch.randperm(K, generator=torch.Generator().manual_seed(0))
+    transition = torch.eye(K, dtype=torch.float64) if flips is None else flips
+    return Noise(transition, missing * spread, additional * spread[order])
+
+
 def counted(seed: int = 0, k: int = 6) -> Counts:
     """Expected numbers of fates, as an E step would give them."""
     generator = torch.Generator().manual_seed(seed)
     moved = 20 * torch.rand(k, k, generator=generator, dtype=torch.float64).square() + 30 * torch.eye(k)
-    return Counts(moved, *torch.zeros(3, k, dtype=torch.float64))
+    removed, added, spared = torch.rand(3, k, generator=generator, dtype=torch.float64)
+    return Counts(moved, 20 * removed, 20 * added, 500 + 100 * spared)
 
 
 def literal_m_step(moved, rate, target):
@@ -70,8 +89,23 @@ def literal_m_step(moved, rate, target):
 def test_the_m_step_equals_its_literal_transcription(prior):
     counts = counted()
     got = maximise(counts, prior)
-    torch.testing.assert_close(got.transition, literal_m_step(counts.moved.tolist(), *prior))
+    torch.testing.assert_close(got.transition, literal_m_step(counts.moved.tolist(), prior.rate, prior.target))
     assert got.keeps_count
+
+
+@pytest.mark.parametrize("rate", [10.0, INFINITE])
+def test_removed_and_added_rates_are_shares_shrunk_towards_that_of_all_classes(rate):
+    counts = counted()
+    got = maximise(counts, Prior(rate, flips=False, open=True))
+    assert torch.equal(got.transition, torch.eye(6).double())
+    stayed, removed, added, spared = (counts.moved.sum(1).tolist(), *(part.tolist() for part in counts[1:]))
+    absent = [a + s for a, s in zip(added, spared, strict=True)]
+    gone, come = sum(removed) / (sum(stayed) + sum(removed)), sum(added) / sum(absent)
+    weight = rate * sum(absent) / (sum(stayed) + sum(added))  # as many absent classes as ``rate`` labels come with
+    for k in range(6):
+        own = gone if rate == INFINITE else (removed[k] + rate * gone) / (stayed[k] + removed[k] + rate)
+        new = come if rate == INFINITE else (added[k] + weight * come) / (absent[k] + weight)
+        assert (float(got.removed[k]), float(got.added[k])) == pytest.approx((own, new))
 
 
 def test_sparse_targets_are_few_and_large_parameters_make_all_alike():
@@ -115,7 +149,30 @@ def test_known_corruption_is_found_and_its_kind_chosen_from_known_posteriors(tra
     check_transition(got.transition, K)
 
 
-def test_each_image_is_scored_by_a_matrix_that_was_not_fitted_to_it(monkeypatch):
+@pytest.mark.parametrize(
+    ("noise", "flips"),
+    [
+        (coming_and_going(0.3, 0.0), False),
+        (coming_and_going(0.0, 0.06), False),
+        (coming_and_going(0.25, 0.05), False),
+        (coming_and_going(0.2, 0.03, pair_flip(K, 0.3)), True),
+    ],
+    ids=["missing", "additional", "both", "both and pair flip"],
+)
+def test_removed_and_added_labels_are_told_apart_class_by_class(noise, flips):
+    h, labels = images()
+    sets = LabelSets(h, noise.inject(labels, 0).noisy)
+    prior = choose(sets)
+    assert prior == Prior(prior.rate, 0.25 if flips else INFINITE, flips, open=True)
+    got = fit(sets, prior)
+    assert (got.removed - noise.removed).abs().mean() < 0.08 and (got.added - noise.added).abs().mean() < 0.012
+    assert (got.arrivals - noise.arrivals).abs().sum(1).mean() < (0.3 if flips else 0.06)
+    for own, true in ((got.removed, noise.removed), (got.added, noise.added)):
+        if true.any() and not flips:
+            assert torch.corrcoef(torch.stack([own, true]))[0, 1] > 0.9
+
+
+def test_each_image_is_scored_by_noise_that_was_not_fitted_to_it(monkeypatch):
     h, labels = images(41)
     sets = LabelSets(h, inject(labels, symmetric(K, 0.4), 0))
     fitted, scored = [], []
@@ -125,34 +182,40 @@ def test_each_image_is_scored_by_a_matrix_that_was_not_fitted_to_it(monkeypatch)
         LabelSets, "log_likelihood", lambda s, noise: scored.append(s.noisy) or float(noise.transition[0, 0])
     )
     choose(sets, folds=4)
-    assert len(fitted) == len(scored) == 16
+    assert len(fitted) == len(scored) and len(scored) % 4 == 0
     for fit_on, score_on in zip(fitted, scored, strict=True):
-        assert len(fit_on) + len(score_on) == 41
+        assert len(fit_on) + len(score_on) == len(sets)
         both = torch.cat([fit_on, score_on]).float()
         assert torch.equal(both.sum(0), sets.noisy.float().sum(0))
 
 
 def test_a_richer_prior_must_earn_its_margin(monkeypatch):
+    """Made-up held-out likelihoods: what own rates, sparse targets, open noise without and with flips gain."""
     h, labels = images(60)
     sets = LabelSets(h, labels)
-    gains = {}
     monkeypatch.setattr(attribution, "fit", lambda s, prior, **k: prior)
-    monkeypatch.setattr(
-        LabelSets, "log_likelihood", lambda s, prior: gains[prior.rate != INFINITE, prior.target != INFINITE]
-    )
 
-    def chosen(rate, target, both):
-        gains.update(
-            {(False, False): -9.0, (True, False): -9 + rate, (False, True): -9 + target, (True, True): -9 + both}
-        )
+    def chosen(rate=0.0, target=0.0, alone=-1.0, both=-1.0):
+        def score(sets, prior):
+            gain = (both if prior.flips else alone) if prior.open else target * (prior.target != INFINITE)
+            return gain + rate * (prior.rate != INFINITE) - 9
+
+        monkeypatch.setattr(LabelSets, "log_likelihood", score)
         prior = choose(sets)
-        return prior.rate != INFINITE, prior.target != INFINITE
+        return prior.rate != INFINITE, prior.target != INFINITE, prior.flips, prior.open
 
-    less, more = MARGIN * 0.9, MARGIN * 1.1
-    assert chosen(less, less, less) == (False, False)
-    assert chosen(more, less, more) == (True, False)
-    assert chosen(less, 2 * more, 2 * more + less / 2) == (False, True)
-    assert chosen(more, 2 * more, 3.1 * more) == (True, True)
+    less, more = RATE_MARGIN * 0.9, RATE_MARGIN * 1.1
+    few, many = KIND_MARGIN * 0.9, KIND_MARGIN * 1.1
+    assert chosen() == chosen(less, few) == (False, False, True, False)
+    assert chosen(rate=more) == (True, False, True, False)
+    assert chosen(less, target=many) == (False, True, True, False)
+    assert chosen(more, many) == (True, True, True, False)
+    assert chosen(alone=few) == (False, False, True, False)
+    assert chosen(alone=many) == (False, False, False, True)
+    assert chosen(more, alone=many) == (True, False, False, True)
+    assert chosen(both=many) == (False, False, True, False)  # flips onto any class: not told from what comes and goes
+    assert chosen(target=many, alone=2.2 * many, both=2.2 * many + few) == (False, False, False, True)
+    assert chosen(target=many, alone=2.2 * many, both=3.3 * many) == (False, True, True, True)
 
 
 def test_many_images_are_thinned_for_the_choice_alone(monkeypatch):
