@@ -18,9 +18,12 @@ class Dropout(nn.Dropout):
         return x * torch.rand(x.shape, device=x.device).ge_(self.p).div_(1 - self.p).to(x.dtype)
 
 
-def probe(dim: int, num_classes: int, hidden: int = 512, dropout: float = 0.5) -> nn.Sequential:
+def probe(
+    dim: int, num_classes: int, hidden: int = 512, dropout: float = 0.5, input_dropout: float = 0.0
+) -> nn.Sequential:
     """An MLP head: (N, dim) standardised features -> (N, num_classes) logits."""
-    return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, num_classes))
+    body = (nn.Linear(dim, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, num_classes))
+    return nn.Sequential(Dropout(input_dropout), *body) if input_dropout else nn.Sequential(*body)
 
 
 def finetune(backbone: str, num_classes: int, weights: str = "auto", dropout: float = 0.0) -> nn.Module:

@@ -67,6 +67,7 @@ class Params(BaseModel):
     mirror: bool = False  # the probe sees the mean features of each image and its mirror image
     components: Count = 256  # principal components of the features that the probe sees
     hidden: Count = 512  # width of the probe's hidden layer
+    input_dropout: Fraction = 0.0  # share of the components that the probe does not see in a step
     dropout: Fraction = 0.5  # of the probe's hidden layer, or the backbone's drop rate
 
     # recipe (ASL: Ridnik et al. 2021)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ class Setup:
 
     train, test : the data sets; test holds the images with at least two labels (paper, Sec. 4.1)
     inputs, test_inputs : (N, components) float32, or (N, 3, size, size) uint8 images
-    build       : (hidden, dropout) -> a fresh model
+    build       : (hidden, dropout, input_dropout) -> a fresh model
     augment, prepare : a batch as stored -> as the model takes it, for training and for prediction
     digest      : identifies inputs and labels by content
     """
@@ -33,7 +34,7 @@ class Setup:
     test: MultiLabelData
     inputs: torch.Tensor
     test_inputs: torch.Tensor
-    build: Callable[[int, float], nn.Module]
+    build: Callable[[int, float, float], nn.Module]
     augment: Transform | None
     prepare: Transform | None
     digest: str
@@ -64,7 +65,7 @@ def _probe(p: Params, train: MultiLabelData, test: MultiLabelData) -> Setup:
         test,
         inputs,
         test_inputs,
-        lambda hidden, dropout: models.probe(inputs.shape[1], train.num_classes, hidden, dropout),
+        partial(models.probe, inputs.shape[1], train.num_classes),
         None,
         None,
         store.digest([entry.record["key"], train.digest, test.digest]),
@@ -111,7 +112,7 @@ def _finetune(p: Params, train: MultiLabelData, test: MultiLabelData) -> Setup:
         test,
         inputs,
         test_inputs,
-        lambda _, dropout: models.finetune(p.backbone, train.num_classes, p.weights, dropout),
+        lambda _, dropout, __: models.finetune(p.backbone, train.num_classes, p.weights, dropout),
         Augment(),
         to_unit,
         store.digest([size, weights, images.content(train), images.content(test), train.digest, test.digest]),

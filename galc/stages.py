@@ -52,7 +52,7 @@ class Stages(NoisyData):
         """What all stages of this study depend on, beside the noise and the seed."""
         p = self.params
         # what else decides the inputs (data set, backbone, image size, ...) is in the setup's digest, by content
-        names = "gold_fraction gold_holdout single_label_limit mode backbone weights hidden dropout"
+        names = "gold_fraction gold_holdout single_label_limit mode backbone weights hidden dropout input_dropout"
         names += " epochs batch_size learning_rate weight_decay ema_decay bf16 folds fold_epochs"
         values = {name: getattr(p, name) for name in names.split()}
         values["split"] = self.split_digest
@@ -63,7 +63,8 @@ class Stages(NoisyData):
     def build(self, dropout: bool = True) -> nn.Module:
         """A fresh model, its weights drawn from the seed."""
         torch.manual_seed(self.params.seed)
-        return self.setup.build(self.params.hidden, self.params.dropout if dropout else 0.0)
+        p = self.params
+        return self.setup.build(p.hidden, *((p.dropout, p.input_dropout) if dropout else (0.0, 0.0)))
 
     def recipe(self, **changes) -> Recipe:
         p = self.params

@@ -36,5 +36,17 @@ def test_dropout_rests_in_evaluation_and_where_it_is_zero():
     assert torch.equal(model(x), model(x))
 
 
+def test_input_dropout_hides_components_from_the_whole_network():
+    torch.manual_seed(0)
+    model = probe(30, 4, hidden=16, dropout=0.0, input_dropout=0.5)
+    seen = []
+    model[1].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = torch.ones(200, 30)
+    model(x)
+    assert float((seen[0] == 0).float().mean()) == pytest.approx(0.5, abs=0.03)
+    assert torch.equal(model.eval()(x), model(x))
+    assert [type(layer) for layer in probe(30, 4)] == [type(layer) for layer in model][1:]
+
+
 def test_dropout_keeps_the_type_it_is_given():
     assert Dropout(0.5)(torch.ones(4, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16

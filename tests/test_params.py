@@ -38,6 +38,7 @@ WRONG = {
     "mirror": [1, "yes", None],
     "components": ["8", None, 0],
     "hidden": [8.0, None, 0],
+    "input_dropout": ["none", None, 1.0, -0.1],
     "dropout": ["none", None, 1.0, -0.1],
     "epochs": [2.0, None, True, 0, -3],
     "batch_size": ["16", None, 0],

@@ -35,7 +35,7 @@ def test_the_probe_sees_components_of_unit_scale(tiny):
     assert its.inputs.std(correction=0).item() == pytest.approx(1, abs=1e-5)
     spread = its.inputs.std(0)
     assert (spread.diff() < 0).all()  # in order of their size, and not whitened
-    model = its.build(16, 0.5)
+    model = its.build(16, 0.5, 0.0)
     assert model(its.inputs).shape == (120, 7) and its.augment is None is its.prepare
 
 
@@ -146,7 +146,7 @@ def test_fine_tuning_sees_images(tiny):
     prepared = its.prepare(its.inputs[:2])
     assert torch.equal(prepared, its.inputs[:2].float() / 255)
     assert its.augment(its.inputs[:2]).shape == prepared.shape
-    model = its.build(16, 0.3)
+    model = its.build(16, 0.3, 0.0)
     assert model(prepared).shape == (2, 7) and model[1].p == 0.3
     assert all(p.requires_grad for p in model.parameters())
 

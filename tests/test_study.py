@@ -357,6 +357,7 @@ OTHER = {
     "mirror": True,
     "components": 7,
     "hidden": 17,
+    "input_dropout": 0.2,
     "dropout": 0.4,
     "epochs": 3,
     "batch_size": 15,
