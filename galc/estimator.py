@@ -112,6 +112,15 @@ def matrix_error(estimate: Tensor, truth: Tensor) -> dict[str, float]:
     }
 
 
+def rate_error(estimate: Noise, truth: Noise) -> dict[str, float]:
+    """How far the rates of removed and of added labels are off, apart from C: the mean over classes of |gap|.
+
+    removed: of P(a label of the class vanishes); added: of P(the class appears from nowhere on an image without it).
+    """
+    gaps = {name: getattr(estimate, name) - getattr(truth, name) for name in ("removed", "added")}
+    return {name: float(gap.abs().mean()) for name, gap in gaps.items()}
+
+
 def _class_means(scores: Tensor, labels: Tensor) -> Tensor:
     """(K, K) float64: row k is the mean of ``scores`` over the images with label k; 0 where there is none."""
     return (labels.double().T @ scores.double()) / labels.sum(0).clamp(min=1)[:, None]

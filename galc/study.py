@@ -10,7 +10,7 @@ from galc import estimator, filtering, metrics, objectives, reweighting, store
 from galc.batch import Loss, TrainingSet
 from galc.costs import by_stage
 from galc.methods import METHODS, Method
-from galc.noise import Estimate, parts
+from galc.noise import Estimate, Noise, parts
 from galc.params import Params
 from galc.record import RunRecord, environment
 from galc.stages import Log, Stages
@@ -89,7 +89,10 @@ class Study(Stages):
         )
         estimate = self.estimate(method.estimator) if method.estimator else None
         if estimate is not None:
-            summary |= {f"C_{k}": v for k, v in estimator.matrix_error(estimate, self.true).items()}
+            errors = estimator.matrix_error(estimate, self.true)
+            if isinstance(estimated, Noise):
+                errors |= estimator.rate_error(estimated, self.noise_model)
+            summary |= {f"C_{k}": v for k, v in errors.items()}
         details = {
             "params": self.params.model_dump(),
             "steps": self.params.epochs * -(-len(data.targets) // self.params.batch_size),

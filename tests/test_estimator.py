@@ -21,6 +21,7 @@ from galc.estimator import (
     limits,
     matrix_error,
     needs,
+    rate_error,
     regulators,
 )
 from galc.noise import Noise, pair_flip, symmetric
@@ -385,3 +386,10 @@ def test_limits_of_what_there_is_not_are_an_error():
     for name, kind in (("glcc", "pair"), ("glc", "pairs")):
         with pytest.raises(ValueError, match="no limits known"):
             limits(name, kind)
+
+
+def test_rates_of_removed_and_added_labels_have_errors_of_their_own():
+    none, some = torch.zeros(K), torch.linspace(0, 0.4, K)
+    first, second = Noise(torch.eye(K), none, some), Noise(pair_flip(K, 0.3), some / 2, some)
+    assert rate_error(first, second) == pytest.approx({"removed": 0.1, "added": 0.0})
+    assert rate_error(first, Noise.of(torch.eye(K))) == pytest.approx({"removed": 0.0, "added": 0.2})

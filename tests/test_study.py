@@ -514,6 +514,14 @@ def test_an_unknown_method_is_refused(tiny):
         study.run(Params(**tiny, method="galc"))
 
 
+def test_labels_that_vanish_are_estimated_apart_from_flips(tiny):
+    summary = study.run(checked(tiny | {"method": "galc-plus", "noise_kind": "missing", "noise": 0.4})).summary
+    assert summary["labels_removed"] > 0.35 and summary["labels_added"] == 0
+    assert 0 <= summary["C_removed"] <= 0.4 and summary["C_added"] < 0.1
+    flips = study.run(checked(tiny | {"method": "galc-slr", "noise": 0.4})).summary
+    assert "C_removed" not in flips and "C_row_l1" in flips  # an estimator of C alone does not say
+
+
 def test_a_run_says_what_it_does(tiny):
     lines = []
     study.run(checked(tiny | {"method": "galc-plus"}), log=lines.append)
