@@ -55,9 +55,9 @@ def finished(file: str, **base) -> list[RunRecord]:
     return run_all(found or points)
 
 
-def points_of(records: Sequence[RunRecord]) -> list[Params]:
-    """The parameters of runs."""
-    return [checked(record.details["params"]) for record in records]
+def points_of(records: Sequence[RunRecord], method: str | None = None) -> list[Params]:
+    """The parameters of runs, or of those of one method."""
+    return [checked(r.details["params"]) for r in records if method in (None, r.summary["method"])]
 
 
 def is_finished(point: Params) -> bool:

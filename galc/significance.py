@@ -66,6 +66,11 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
+def _has(table: pd.DataFrame, method: str) -> None:
+    if method not in set(table["method"]):
+        raise ValueError(f"there is no run of {method} to compare; the table has {', '.join(table['method'].unique())}")
+
+
 def against_runner_up(
     table: pd.DataFrame, method: str, by: str, metric: str = "mAP", bounds: Sequence[str] = BOUNDS
 ) -> pd.DataFrame:
@@ -79,6 +84,7 @@ def against_runner_up(
 
     The rival is chosen by the same runs, in its favour: the strictest comparison, not an unbiased one.
     """
+    _has(table, method)
     rows = {}
     for setting, runs in cube(table, by, metric, bounds).groupby(level=0, sort=False):
         others = runs.drop(columns=method).mean().dropna()
@@ -102,6 +108,7 @@ def over_settings(
     wins, settings in how many settings ``method`` has the higher mean, of how many that have both
     wilcoxon, holm two-sided p of the signed-rank test over settings, and adjusted for the number of rivals
     """
+    _has(table, method)
     means = cube(table, by, metric, bounds).groupby(level=0, sort=False).mean()
     rows = {}
     for rival in means.columns.drop(method):

@@ -191,6 +191,14 @@ def test_a_step_that_costs_points_is_red():
     assert labels(ax) == ["−5.0", "+8.0"] and ticks(ax)[0].startswith("single-label images as training data")
 
 
+def test_figures_of_little_are_drawn_all_the_same():
+    table = runs({"asl": {"a": 45}, "gce": {"a": 40}}, noise=0.01)
+    (ax,) = plots.ladder_bars(findings.ladder(table, "setting"))
+    assert not ax.patches
+    (only,) = plots.budget_curves(budget(asl=[45, 45, 45]), "single_label_limit", believing=0.8)
+    assert [line.get_label() for line in only.lines] == ["ASL"]
+
+
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 

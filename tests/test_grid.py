@@ -9,7 +9,7 @@ import pytest
 
 from galc import estimator, grid, stages, store, study
 from galc.cluster import Outcome, WorkerError, Workers
-from galc.grid import estimator_errors, expand, finished, frame, from_file, histories, run_all
+from galc.grid import estimator_errors, expand, finished, frame, from_file, histories, points_of, run_all
 from galc.methods import METHODS
 from galc.params import ParameterError, Params
 
@@ -112,7 +112,9 @@ def test_a_study_in_part_is_shown_in_part_and_one_not_begun_is_computed(tiny, tm
     monkeypatch.setenv("GALC_WORKERS", "1")
     path = str(store.write_text(tmp_path / "s.yaml", json.dumps({"base": tiny, "grid": {"method": ["bce", "asl"]}})))
     study.run(from_file(path)[1])
-    assert [record.summary["method"] for record in finished(path)] == ["asl"] and len(trained) == 1
+    records = finished(path)
+    assert points_of(records) == points_of(records, "asl") == [from_file(path)[1]] and len(trained) == 1
+    assert points_of(records, "bce") == []
     assert f"1 of 2 runs are there; python -m galc.sweep {path}" in capsys.readouterr().out
     assert [record.summary["method"] for record in finished(path, noise=0.2)] == ["bce", "asl"] and len(trained) == 3
     assert "runs are there" not in capsys.readouterr().out

@@ -117,6 +117,12 @@ def test_the_rival_is_the_best_of_each_setting():
     assert one["holm"].isna().all() and (one["std"] == 0).all()
 
 
+def test_a_method_without_a_run_is_named():
+    for compare in (significance.against_runner_up, significance.over_settings):
+        with pytest.raises(ValueError, match="no run of elr to compare; the table has galc-plus, asl, true-correction"):
+            compare(two(1.0), "elr", "setting")
+
+
 def test_over_settings_each_rival_is_met_by_its_means():
     settings = {f"s{n}": 50 + n for n in range(8)}
     better = {s: value + 1.5 + 0.1 * n for n, (s, value) in enumerate(settings.items())}

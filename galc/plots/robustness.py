@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from galc.plots.ablation import AXES, write_number
 from galc.plots.groups import group_label, group_title, over_seeds
@@ -48,9 +48,11 @@ def budget_curves(
 ) -> Sequence[Axes]:
     """Metrics against a budget of clean images (gold_fraction, single_label_limit), one line a method, mean ± std.
 
-    Methods without a metric (no C) are left out of its panel. ``believing``: the row L1 error of the identity, of who
-    takes every label as it is; above it, an estimate is worse than none. Budgets are evenly spaced, as in the table.
+    Methods without a metric (no C) are left out of its panel, and a metric that none has altogether. ``believing``: the
+    row L1 error of the identity, of who takes every label as it is; above it, an estimate is worse than none. Budgets
+    are evenly spaced, as in the table.
     """
+    metrics = [metric for metric in metrics if metric in table and table[metric].notna().any()]
     figure, axes = plt.subplots(1, len(metrics), figsize=(5.2 * len(metrics) + 0.6, 4.0), layout="constrained")
     axes, handles = list(np.atleast_1d(axes)), {}
     for ax, metric in zip(axes, metrics, strict=True):
@@ -91,7 +93,8 @@ def cost_scatter(table: pd.DataFrame, by: str = "setting", metric: str = "mAP", 
     ax.plot(seconds[front.index], front, color="#999999", linewidth=0.9, drawstyle="steps-post", zorder=1)
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.6)))
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="seconds of a run on one core (median)", ylabel=AXES.get(metric, metric))
     ax.margins(0.06)
     label_ends(ax, ends)
@@ -100,8 +103,11 @@ def cost_scatter(table: pd.DataFrame, by: str = "setting", metric: str = "mAP", 
 
 @style()
 def ladder_bars(ladder: pd.DataFrame, by: str = "setting") -> Sequence[Axes]:
-    """What each ingredient brings (`galc.findings.ladder`): a bar a step, one panel a group of ``by``, mean ± std."""
-    groups = list(ladder[by].unique())
+    """What each ingredient brings (`galc.findings.ladder`): a bar a step, one panel a group of ``by``, mean ± std.
+
+    Without any step there is one empty panel.
+    """
+    groups = list(ladder[by].unique()) or [""]
     size = (2.8 + 3.0 * len(groups), 1.1 + 0.42 * ladder["step"].nunique())
     _, axes = plt.subplots(1, len(groups), figsize=size, sharex=True, sharey=True, layout="constrained")
     axes, steps = list(np.atleast_1d(axes)), list(ladder["step"].unique())
@@ -115,7 +121,7 @@ def ladder_bars(ladder: pd.DataFrame, by: str = "setting") -> Sequence[Axes]:
         ax.set(title=f"{group_label(by, group)}", xlabel="difference in mAP (points)")
         ax.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(steps)), steps)
-    axes[0].set_ylim(len(steps) - 0.4, -0.8)
+    axes[0].set_ylim(max(len(steps), 1) - 0.4, -0.8)
     axes[0].set_xmargin(0.12)
     axes[0].autoscale_view(scaley=False)
     return axes
