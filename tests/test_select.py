@@ -58,12 +58,22 @@ def test_the_score_is_the_mAP_on_gold_images_that_no_stage_has_seen(tiny):
 
 
 def test_the_table_pairs_seeds_and_puts_the_best_first():
-    rows = [("a", 0.2, 0, 50.0), ("a", 0.2, 1, 60.0), ("b", 0.2, 0, 51.0), ("b", 0.2, 1, 63.0)]
-    rows += [("a", 0.6, 0, 40.0), ("a", 0.6, 1, 40.0), ("b", 0.6, 0, 40.0), ("b", 0.6, 1, 40.0)]
-    got = select.table(pd.DataFrame(rows, columns=["candidate", "noise", "seed", "mAP_gold"]))
+    rows = [
+        ("a", "asl", 0.2, 0, 50.0),
+        ("a", "asl", 0.2, 1, 60.0),
+        ("b", "asl", 0.2, 0, 51.0),
+        ("b", "asl", 0.2, 1, 63.0),
+    ]
+    rows += [
+        ("a", "bce", 0.6, 0, 40.0),
+        ("a", "bce", 0.6, 1, 40.0),
+        ("b", "bce", 0.6, 0, 40.0),
+        ("b", "bce", 0.6, 1, 40.0),
+    ]
+    got = select.table(pd.DataFrame(rows, columns=["candidate", "method", "noise", "seed", "mAP_gold"]))
     assert list(got.index) == ["b", "a"]
     assert got.loc["a"].to_dict() == pytest.approx(
-        {"noise 0.2": 55.0, "noise 0.6": 40.0, "mean": 47.5, "behind": 1.0, "error": 0.5}
+        {"asl 20 %": 55.0, "bce 60 %": 40.0, "mean": 47.5, "behind": 1.0, "error": 0.5}
     )
     assert got.loc["b", "behind"] == 0.0
 
@@ -80,5 +90,5 @@ def test_bad_input_is_one_line(written, capsys):
 
 
 def test_the_selection_file_of_the_project_fits():
-    runs = select.read("params/select.yaml")
+    runs = select.read("params/selection/recipe.yaml")
     assert all(isinstance(p, Params) and p.gold_holdout > 0 for its in runs.values() for p in its)
