@@ -63,23 +63,26 @@ def crossfit(
 
 
 class Platt(nn.Module):
-    """Calibrated log-odds: slope · logit + bias_k, one slope for all classes and one shrunken bias a class.
+    """Calibrated log-odds: sum of slope_s · logit_s + bias_k, one slope a source of logits, one shrunken bias a class.
 
-    Platt (1999), fitted on gold images by maximum likelihood with a ridge on the deviations of the biases from
-    their common value, since most classes have few gold images.
+    Platt (1999), with several ``sources`` a stacking of them (Wolpert 1992). Fitted on gold images by maximum
+    likelihood with a ridge on the deviations of the biases from their common value, since most classes have few gold
+    images.
+    Logits are (N, K), of several sources (sources, N, K).
     """
 
-    def __init__(self, num_classes: int):
+    def __init__(self, num_classes: int, sources: int = 1):
         super().__init__()
-        self.slope = nn.Parameter(torch.ones((), dtype=torch.float64))
+        self.slope = nn.Parameter(torch.full((sources,), 1 / sources, dtype=torch.float64))
         self.shift = nn.Parameter(torch.zeros((), dtype=torch.float64))
         self.bias = nn.Parameter(torch.zeros(num_classes, dtype=torch.float64))
 
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
-        return self.slope * logits.double() + self.shift + self.bias
+        logits = logits.double().reshape(len(self.slope), *logits.shape[-2:])
+        return torch.tensordot(self.slope, logits, 1) + self.shift + self.bias
 
     def fit(self, logits: torch.Tensor, labels: torch.Tensor, ridge: float = 2.0) -> "Platt":
-        """Fit on (N, K) logits and clean labels; ``ridge`` is the precision of the prior on the biases."""
+        """Fit on logits and clean labels (N, K); ``ridge`` is the precision of the prior on the biases."""
         optimizer = torch.optim.LBFGS(self.parameters(), max_iter=100, line_search_fn="strong_wolfe")
 
         def closure():

@@ -177,8 +177,8 @@ class Stages(NoisyData):
     def noisy_posterior(self) -> Tensor:
         """(N, K) calibrated probabilities q of the clean labels, cross-fitted on all images.
 
-        BCE, forward-corrected with the C that the clean-label model h gives; each image is predicted by a model that
-        has not seen its labels.
+        BCE, forward-corrected with the noise that the clean-label model h finds; each image is predicted by a model
+        that has not seen its labels. Stacked with h, by weights that the gold images give.
         """
         key = self.key | self.noise_key | {"seed": self.params.seed}
 
@@ -190,7 +190,8 @@ class Stages(NoisyData):
             transition, added = parts(start)
             loss = objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))
             logits = self.crossfit(data, loss, epochs=self.params.fold_epochs)
-            return {"probabilities": self._calibrated(logits).numpy()}, {"rate": rate}
+            clean = torch.logit(self.clean_posterior, eps=1e-6)
+            return {"probabilities": self._calibrated(torch.stack([logits, clean])).numpy()}, {"rate": rate}
 
         return torch.from_numpy(self.costs.cached("posterior", key, compute).arrays["probabilities"])
 
@@ -291,8 +292,10 @@ class Stages(NoisyData):
         return self.observed[self.split.silver]
 
     def _calibrated(self, logits: Tensor) -> Tensor:
-        gold = self.split.gold
-        return Platt(self.train.num_classes).fit(logits[gold], self.train.labels[gold]).probabilities(logits)
+        """(N, K) probabilities of logits (N, K), or of several sources (sources, N, K), by the gold images."""
+        gold, sources = self.split.gold, len(logits) if logits.ndim == 3 else 1
+        platt = Platt(self.train.num_classes, sources).fit(logits[..., gold, :], self.train.labels[gold])
+        return platt.probabilities(logits)
 
     def _checkpoint(self, stage: str, key: dict) -> Path:
         return store.outputs() / "checkpoints" / f"{stage}-{store.digest(key)}.safetensors"

@@ -186,3 +186,16 @@ def test_a_class_without_gold_images_gets_the_common_bias_not_minus_infinity():
     free, held = (Platt(3).fit(logits, labels, ridge).bias[2].item() for ridge in (1e-3, 20.0))
     assert free < held < 0
     assert torch.isfinite(Platt(3).fit(logits, labels).probabilities(100 * logits)).all()
+
+
+def test_platt_weighs_several_sources_as_the_labels_say():
+    generator = torch.Generator().manual_seed(0)
+    good, poor, useless = torch.randn(3, 20_000, 3, generator=generator)
+    labels = torch.rand(20_000, 3, generator=generator) < (2 * good + 0.5 * poor - 1).sigmoid()
+    stacked = torch.stack([good, poor, useless])
+    platt = Platt(3, sources=3).fit(stacked, labels)
+    torch.testing.assert_close(platt.slope.detach(), torch.tensor([2.0, 0.5, 0.0]).double(), rtol=0, atol=0.08)
+    one, alone = Platt(3).fit(good, labels), Platt(3, 2).fit(torch.stack([good, good]), labels)
+    torch.testing.assert_close(
+        one.probabilities(good), alone.probabilities(torch.stack([good, good])), rtol=0, atol=1e-3
+    )
