@@ -443,7 +443,11 @@ def test_what_takes_a_while_is_announced(study):
     assert said == ["computing pooled-rate at 40 % noise …", ""]
 
 
-def test_an_estimator_without_its_images_is_reported_and_an_error_when_it_is_chosen(tiny, capsys):
+def test_an_estimator_that_cannot_work_is_reported_and_an_error_when_it_is_chosen(tiny, capsys, monkeypatch):
+    def refuse(*_):
+        raise ValueError("no single-label image")
+
+    monkeypatch.setattr("galc.estimator.calibrated_regulators", refuse)
     study = Explorer(expand(tiny | {"single_label_limit": 0}, {"noise": [0.4]})).prepare(
         ["glc", "calibrated-regulators"]
     )
