@@ -18,9 +18,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
-from galc import attribution, filtering
+from galc import attribution, filtering, store
 from galc.estimator import matrix_error
 from galc.label_sets import LabelSets
 from galc.noise import Noise, inject, symmetric
@@ -147,6 +148,9 @@ def main(archive: str | None) -> None:
     print(f"{'':36}{'seconds':>10}{'to galc':>9}{'peak GB':>9}")
     for name, seconds, memory in rows:
         print(f"{name:36}{seconds:10.1f}{seconds / ours['seconds']:9.2f}{memory:9.2f}")
+    table = pd.DataFrame([(n, f"{t:.1f}", f"{t / ours['seconds']:.2f}", f"{m:.2f}") for n, t, m in rows])
+    table.columns = [f"{threads} threads, {platform.system()} {platform.machine()}", "seconds", "to galc", "peak GB"]
+    store.write_text(store.outputs() / "scale.csv", table.to_csv(index=False))
     print(f"\nmean row L1 error of galc's C: {ours['row L1 error of C']}")
 
 

@@ -48,15 +48,6 @@ def results(table: pd.DataFrame) -> str:
     return markdown(header, [[name, *row] for name, row in zip(frame.index, frame.to_numpy(), strict=True)])
 
 
-def times(table: pd.DataFrame) -> str:
-    """What each sweep takes, as a Markdown table."""
-    header = [f"{table['cores'][0]} cores, {table['machine'][0]}", "runs", "minutes", "peak memory, GB"]
-    names = [f"`params/{name}.yaml`" for name in table["sweep"]]
-    minutes = [f"{seconds / 60:.1f}" for seconds in table["seconds"]]
-    columns = [names, table["runs"], minutes, table["peak_GB"]]
-    return markdown(header, [list(map(str, row)) for row in zip(*columns, strict=True)])
-
-
 def speed(table: pd.DataFrame) -> str:
     """The benchmark at the size of COCO, as it printed it."""
     return markdown(list(table.columns), table.astype(str).to_numpy().tolist())
@@ -152,7 +143,6 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 # block -> (file of outputs/reference/ without .csv, how its table is made)
 TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], str]]] = {
     "table1": ("table1", results),
-    "sweeps": ("sweeps", times),
     "scale": ("scale", speed),
 }
 for where in ("", *(f"_{name}" for name in OTHERS)):
@@ -200,7 +190,7 @@ def main(data_set: str = "") -> None:
     for name in STUDIES:
         take(name, name + suffix, KEPT)
     if not data_set:
-        take("sweeps", "sweeps"), take("scale", "scale")
+        take("scale", "scale")
         if take("table1", "table1"):
             panels = plots.noise_panels(pd.read_csv(REFERENCE / "table1.csv"), published.table())
             panels[0].figure.savefig(REFERENCE / "noise_sweep.png", dpi=150, bbox_inches="tight")

@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 
@@ -21,22 +20,20 @@ def script():
 
 def test_the_tables_are_those_of_the_stored_results(script):
     tables = script.stored()
-    assert set(re.findall(r"<!-- (\w+) -->", README)) >= {"table1", "sweeps"}
-    for document in filter(Path.exists, script.DOCUMENTS):
+    assert set(re.findall(r"<!-- (\w+) -->", README)) >= {"table1"}
+    for document in script.DOCUMENTS:
         text = document.read_text(encoding="utf-8")
         assert script.with_tables(text, tables) == text, document.name
     assert tables["table1"].groupby(["method", "noise"])["seed"].nunique().min() >= 3
     listed = re.findall(r"\| `(params/\w+\.yaml)` \|$", README, re.M)
-    measured = [f"params/{name}.yaml" for name in tables["sweeps"]["sweep"]]
-    assert measured == [name for name in listed if name in measured]
     assert listed == [f"params/{name}.yaml" for name in re.search(r"^PAPER := (.+)$", MAKEFILE, re.M)[1].split()]
 
 
-@pytest.mark.parametrize(("name", "column"), [("table1", "mAP"), ("sweeps", "seconds")])
-def test_a_changed_number_changes_the_table(script, name, column):
-    tables = script.stored()
-    tables[name].loc[0, column] += 600
-    assert script.with_tables(README, tables) != README
+@pytest.mark.parametrize("name", ["table1", "beyond", "beyond_coco2014_mini", "methods", "reach_coco2014_mini"])
+def test_a_changed_number_changes_the_table(script, name):
+    tables, texts = script.stored(), [path.read_text(encoding="utf-8") for path in script.DOCUMENTS]
+    tables[name].loc[0, "mAP"] -= 40
+    assert [script.with_tables(text, tables) for text in texts] != texts
 
 
 def test_linked_files_exist():
