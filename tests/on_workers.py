@@ -11,8 +11,9 @@ def inverse(number: float) -> float:
 
 
 def where(_) -> tuple:
-    """The process, the GPUs that it sees, and the threads of its libraries."""
-    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS")
+    """The process, the GPUs that it sees, the threads of its libraries, and how much freed memory it may keep."""
+    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_")
+    return os.getpid(), *map(os.environ.get, names)
 
 
 def die_once(marker: str) -> str:

@@ -47,7 +47,8 @@ def test_each_worker_is_a_process_with_one_thread_and_a_device_in_turn(workers):
     list(workers.outcomes(sleep, [0.1] * 4))
     found, _ = results(workers.outcomes(where, range(20)))
     assert len({pid for pid, *_ in found.values()} | {os.getpid()}) == 3
-    assert {(device, threads) for _, device, threads in found.values()} == {(name, "1") for name in DEVICES}
+    assert {(device, threads) for _, device, threads, _ in found.values()} == {(name, "1") for name in DEVICES}
+    assert all(int(kept) >= 2**28 for *_, kept in found.values())  # else each step takes its memory anew
 
 
 def test_the_item_of_a_killed_worker_is_computed_again(workers, tmp_path):
