@@ -94,7 +94,12 @@ METHODS: dict[str, Method] = {
         "ASL corrected on the probability scale.",
     ),
     "true-correction": Method(
-        "True-Correction", "all", "asl", "true", "forward-asl", "GALC-SLR's training with the true C, which no method knows."
+        "True-Correction",
+        "all",
+        "asl",
+        "true",
+        "forward-asl",
+        "GALC-SLR's training with the true C, which nobody knows.",
     ),
     "galc-plus": Method(
         "GALC-plus",
