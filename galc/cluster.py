@@ -35,13 +35,8 @@ CONFIG = {
     "distributed.deploy.lost-worker-timeout": "1 day",  # to start again, of a killed worker on a busy machine
     "distributed.worker.multiprocessing-method": "spawn",  # torch and forked threads do not mix
     # Dask has glibc hand back freed memory at once; a training that takes it again in each step was 1.7 times as slow
-    "distributed.nanny.pre-spawn-environ": {
-        "MALLOC_TRIM_THRESHOLD_": 2**30,
-        "MALLOC_MMAP_THRESHOLD_": 2**25,
-        "OMP_NUM_THREADS": 1,
-        "MKL_NUM_THREADS": 1,
-        "OPENBLAS_NUM_THREADS": 1,
-    },
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**30,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
 }
 
 

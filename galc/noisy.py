@@ -10,7 +10,7 @@ from galc import noise, noise_file, noise_kinds, noise_weak, store
 from galc.costs import Costs
 from galc.data import MultiLabelData, Split, split
 from galc.params import Params
-from galc.setup import Setup, prepare
+from galc.setup import INPUTS, Setup, prepare
 
 
 class NoisyData:
@@ -24,8 +24,7 @@ class NoisyData:
         """Data sets, model inputs, and how a model is built."""
         if self.params.noise_file is not None:
             noise_file.parse(self.params.noise_file)  # a broken file is an error before any long work
-        names = ("data", "mode", "backbone", "weights", "image_size", "mirror", "components")
-        return _setup(Params(**{name: getattr(self.params, name) for name in names}))
+        return _setup(Params(**{name: getattr(self.params, name) for name in INPUTS}))
 
     @property
     def train(self) -> MultiLabelData:

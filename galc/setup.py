@@ -18,6 +18,9 @@ from galc.data import MultiLabelData, check_pair, load, multi_label
 from galc.params import Params
 from galc.trainer import Transform
 
+# the parameters that a `Setup` depends on: studies that agree in them share it
+INPUTS = ("data", "mode", "backbone", "weights", "image_size", "mirror", "components")
+
 
 @dataclass(frozen=True)
 class Setup:

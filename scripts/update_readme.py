@@ -19,7 +19,6 @@ matplotlib.use("Agg")
 import pandas as pd
 
 from galc import findings, plots, published, significance, store
-from galc.plots.groups import group_label
 
 REFERENCE = store.ROOT / "outputs" / "reference"
 DOCUMENTS = [store.ROOT / "README.md", store.ROOT / "docs" / "findings.md"]
@@ -88,7 +87,7 @@ def matrices(table: pd.DataFrame) -> str:
             own = group[group["method"] == name]
             row += ["" if own[c].isna().all() else f"{own[c].mean():.2f} ± {own[c].std():.2f}" for c in columns]
         rows.append(row)
-    heads = [f"{plots.method_style(name).title}: {text}" for name in names for text in columns.values()]
+    heads = [f"{plots.method_title(name)}: {text}" for name in names for text in columns.values()]
     return markdown(["noise", "labels removed", "wrong among the labels", *heads], rows)
 
 
@@ -103,7 +102,7 @@ def side_by_side(table: pd.DataFrame) -> str:
             means = own.groupby("setting")[metric].agg(["mean", "std"])
             cells += [f"{means.loc[s, 'mean']:.1f} ± {means.loc[s, 'std']:.1f}" if s in means.index else ""
                       for s in settings]  # fmt: skip
-        rows.append([plots.method_style(str(name)).title, *cells, f"{own['seconds'].median():.1f}"])
+        rows.append([plots.method_title(name), *cells, f"{own['seconds'].median():.1f}"])
     return markdown(
         ["", *(f"{metric} {s}" for metric in ("mAP", "OF1", "ECE") for s in settings), "seconds a run"], rows
     )
@@ -115,7 +114,7 @@ def ladder(table: pd.DataFrame) -> str:
     wide = steps.assign(
         cell=[f"{d:+.1f} ± {s:.1f}" for d, s in zip(steps["difference"], steps["std"], strict=True)],
         pair=[
-            f"{plots.method_style(b).title} → {plots.method_style(m).title}"
+            f"{plots.method_title(b)} → {plots.method_title(m)}"
             for b, m in zip(steps["base"], steps["method"], strict=True)
         ],
     ).pivot_table(index=["text", "pair"], columns="setting", values="cell", aggfunc="first", sort=False)
@@ -127,8 +126,8 @@ def decisions(table: pd.DataFrame) -> str:
     """The best method of every setting, and the cheapest that is within a point of it."""
     choice = findings.decisions(table.assign(setting=plots.setting), "setting")
     rows = [
-        [group_label("setting", group), plots.method_style(row["best"]).title, f"{row['value']:.1f}",
-         f"{row['seconds']:.0f} s", plots.method_style(row["cheapest"]).title, f"{row['its']:.1f}",
+        [str(group), plots.method_title(row["best"]), f"{row['value']:.1f}",
+         f"{row['seconds']:.0f} s", plots.method_title(row["cheapest"]), f"{row['its']:.1f}",
          f"{row['its_seconds']:.0f} s"]
         for group, row in choice.iterrows()
     ]  # fmt: skip
@@ -171,7 +170,7 @@ def with_tables(text: str, tables: dict[str, pd.DataFrame]) -> str:
 
 def stored() -> dict[str, pd.DataFrame]:
     """The stored results by file name."""
-    return {path.stem: pd.read_csv(path, keep_default_na=True) for path in sorted(REFERENCE.glob("*.csv"))}
+    return {path.stem: pd.read_csv(path) for path in sorted(REFERENCE.glob("*.csv"))}
 
 
 def take(name: str, into: str, columns: list[str] | None = None) -> bool:

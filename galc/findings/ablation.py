@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 
 from galc.findings.words import Finding, join, percent, plus_minus, signed
 from galc.plots.groups import group_label, over_seeds, paired
-from galc.plots.style import method_style
+from galc.plots.style import method_title
 
 OURS, BASELINE, BOUND = "galc-slr", "asl", "true-correction"  # what the paper's methods are called here
-NAMES = {name: method_style(name).title for name in (OURS, BASELINE, BOUND)}
+NAMES = {name: method_title(name) for name in (OURS, BASELINE, BOUND)}
 C_OF = {"galc-slr": "calibrated-regulators", "galc-plus": "attribution"}  # the estimator of a method
 
 
@@ -68,7 +68,7 @@ def peaks(history: pd.DataFrame, metric: str = "mAP", within: float = 1.0) -> pd
 def lost(peaks: pd.DataFrame) -> Finding:
     """Which methods lose most and least after their `peaks`."""
     order = peaks["lost"].sort_values(ascending=False)
-    ends = [f"{method_style(str(name)).title} ({order[name]:.1f})" for name in (order.index[0], order.index[-1])]
+    ends = [f"{method_title(name)} ({order[name]:.1f})" for name in (order.index[0], order.index[-1])]
     return Finding(f"From the highest to the last epoch, {ends[0]} loses most points and {ends[1]} fewest.")
 
 
@@ -158,7 +158,7 @@ def error_claims(errors: pd.DataFrame, by: str, methods: Sequence[str], most: fl
     for method in [method for method in methods if C_OF[method] in curves]:
         error = curves[C_OF[method]]["mean"]
         rich, poor = ("all", error.index[-1]) if "all" in error.index else (error.index.max(), error.index.min())
-        text = f"the row L1 error of C in {method_style(method).title} is {error[rich]:.2f} with "
+        text = f"the row L1 error of C in {method_title(method)} is {error[rich]:.2f} with "
         text += f"{group_label(by, rich)} and {error[poor]:.2f} with {group_label(by, poor)} (paper: few are enough)"
         claims.append(Claim(text, error[poor] <= (1 + most) * error[rich]))
     return claims
@@ -205,6 +205,6 @@ def budget_claims(table: pd.DataFrame, errors: pd.DataFrame, minor: float = 1.0)
             f"{plus_minus(row['mean'], row['std'], row['seeds'])} points with {group_label(by, limit)}"
             for limit, row in losses[name].iterrows()
         ]
-        text = f"fewer single-label images change {method_style(name).title} by {join(changes)} (paper: a minor impact)"
+        text = f"fewer single-label images change {method_title(name)} by {join(changes)} (paper: a minor impact)"
         claims.append(Claim(text, (losses[name]["mean"].abs() <= minor).all()))
     return verdict([*claims, *error_claims(errors, by, [name for name in C_OF if name in losses])])

@@ -5,16 +5,16 @@ import pandas as pd
 from galc.findings.methods import BEST, margins
 from galc.findings.words import Finding, join, signed
 from galc.plots.groups import group_label, over_seeds
-from galc.plots.style import method_style
+from galc.plots.style import method_title
 
 
 def lead(table: pd.DataFrame, method: str, by: str, metric: str = "mAP") -> Finding:
     """In how many groups of ``by`` a method is above the best of all others (bounds left out), and where it is not."""
     gap = margins(table, method, metric, by=by)
-    best, title = gap.loc[BEST], method_style(method).title
+    best, title = gap.loc[BEST], method_title(method)
 
     def place(group: object) -> str:
-        rival = method_style(str(gap[group].drop(BEST).idxmin())).title
+        rival = method_title(gap[group].drop(BEST).idxmin())
         return f"at *{group_label(by, group)}* by {signed(best[group])} points against {rival}"
 
     text = f"{title} is above the best of the other methods in {(best > 0).sum()} of {len(best)} settings"
@@ -33,10 +33,10 @@ def against(table: pd.DataFrame, method: str, rival: str, by: str, metric: str =
     Groups that lack one of the two are left out.
     """
     if missing := {method, rival} - set(table["method"]):
-        return Finding(f"There is no run of {join([method_style(name).title for name in sorted(missing)])}.")
+        return Finding(f"There is no run of {join([method_title(name) for name in sorted(missing)])}.")
     gap = margins(table, method, metric, bounds=(), by=by).loc[rival]
     parts = [f"{signed(points)} at *{group_label(by, group)}*" for group, points in gap.dropna().items()]
-    return Finding(f"{method_style(method).title} against {method_style(rival).title}: {join(parts)}.")
+    return Finding(f"{method_title(method)} against {method_title(rival)}: {join(parts)}.")
 
 
 def nearest(errors: pd.DataFrame, by: str) -> Finding:

@@ -7,7 +7,7 @@ import pandas as pd
 from galc import estimator
 from galc.findings.words import Finding, join, signed
 from galc.plots.groups import group_label, group_title, paired
-from galc.plots.style import method_style
+from galc.plots.style import method_title
 from galc.record import RunRecord
 from galc.significance import BOUNDS, LEAST, Ranks, setting_means
 
@@ -27,10 +27,6 @@ STEPS = (
 )
 
 
-def title(name: object) -> str:
-    return method_style(str(name)).title
-
-
 def verdict_of_tests(tests: pd.DataFrame, method: str, by: str, alpha: float = 0.05) -> Finding:
     """`galc.significance.against_runner_up` in words."""
     if tests["holm"].isna().all():
@@ -39,12 +35,12 @@ def verdict_of_tests(tests: pd.DataFrame, method: str, by: str, alpha: float = 0
     above, below = tests[sure & (tests["difference"] > 0)], tests[sure & (tests["difference"] < 0)]
     seeds = sorted(tests["seeds"].unique())
     text = (
-        f"{title(method)} is above the best other method in {len(above)} of {len(tests)} settings, below it in "
+        f"{method_title(method)} is above the best other method in {len(above)} of {len(tests)} settings, below it in "
         f"{len(below)}, and not told apart from it in {len(tests) - len(above) - len(below)} (paired t test over "
         f"{join([str(n) for n in seeds])} seeds, Holm over the settings, p < {alpha:g}). "
     )
     if len(below):
-        parts = [f"*{group_label(by, s)}* ({signed(row.difference)} against {title(row.rival)})"
+        parts = [f"*{group_label(by, s)}* ({signed(row.difference)} against {method_title(row.rival)})"
                  for s, row in below.iterrows()]  # fmt: skip
         text += f"It is below at {join(parts)}. "
     if tests["wilcoxon"].isna().all():
@@ -58,18 +54,19 @@ def verdict_of_rivals(rivals: pd.DataFrame, method: str, alpha: float = 0.05) ->
     for name, row in rivals.iterrows():
         sure = f"p = {row['holm']:.2g}" if pd.notna(row["holm"]) else f"fewer than {LEAST} settings, no test"
         lines.append(
-            f"- {title(name)}: {signed(row['difference'])} points on average, {title(method)} is above in "
-            f"{row['wins']:.0f} of {row['settings']:.0f} settings ({sure})"
+            f"- {method_title(name)}: {signed(row['difference'])} points on average, {method_title(method)} is above "
+            f"in {row['wins']:.0f} of {row['settings']:.0f} settings ({sure})"
         )
-    head = f"{title(method)} against each other method over all settings (Wilcoxon, Holm over the rivals):\n\n"
+    head = f"{method_title(method)} against each other method over all settings (Wilcoxon, Holm over the rivals):\n\n"
     return Finding(head + "\n".join(lines))
 
 
 def verdict_of_ranks(ranks: Ranks) -> Finding:
     """Who is best by mean rank, and who cannot be told from it (Nemenyi)."""
     best, mean = ranks.mean.index[0], ranks.mean
-    near = [title(name) for name in mean.index[1:] if mean[name] - mean.iloc[0] <= ranks.critical]
-    text = f"{title(best)} has the best mean rank, {mean.iloc[0]:.1f} of {len(mean)}, over {ranks.settings} settings"
+    near = [method_title(name) for name in mean.index[1:] if mean[name] - mean.iloc[0] <= ranks.critical]
+    text = f"{method_title(best)} has the best mean rank, {mean.iloc[0]:.1f} of {len(mean)}, "
+    text += f"over {ranks.settings} settings"
     text += f" (Friedman: p = {ranks.p:.2g}). " if pd.notna(ranks.p) else ". "
     text += f"Not told apart from it, within {ranks.critical:.2f} ranks: {join(near) if near else 'none'}."
     return Finding(text)
@@ -88,7 +85,7 @@ def ladder(table: pd.DataFrame, by: str, metric: str = "mAP", steps: Sequence[tu
         gaps = paired(table[table["method"].isin([method, base])], "method", base, by, metric)
         for group, gap in gaps.groupby(by, sort=False)["difference"]:
             spread = gap.std() if len(gap) > 1 else 0.0
-            step = f"{text}\n({title(base)} → {title(method)})"
+            step = f"{text}\n({method_title(base)} → {method_title(method)})"
             rows.append([step, text, method, base, group, gap.mean(), spread, len(gap)])
     return pd.DataFrame(rows, columns=["step", "text", "method", "base", by, "difference", "std", "seeds"])
 
@@ -119,17 +116,17 @@ def budget_limits(table: pd.DataFrame, by: str, method: str, believing: float, m
     """
     means = setting_means(table, by, metric, BOUNDS)
     if method not in means or len(means.columns) < 2:
-        return Finding(f"There is no run of {title(method)} to compare.")
+        return Finding(f"There is no run of {method_title(method)} to compare.")
     errors = table[table["method"] == method].groupby(by, sort=False)["C_row_l1"].mean()
     rival, parts = means.drop(columns=method).idxmax(axis=1), []
     for budget, row in means.iterrows():
         gap, error = row[method] - row[rival[budget]], errors.get(budget, float("nan"))
-        lines = [f"{signed(gap)} against {title(rival[budget])}"]
+        lines = [f"{signed(gap)} against {method_title(rival[budget])}"]
         if pd.notna(error):
             text = "no better than" if error >= 0.9 * believing else "against"
             lines.append(f"error of C {error:.2f} {text} {believing:.2f} of believing every label")
         parts.append(f"- {group_label(by, budget)}: {row[method]:.1f} {metric}, {', '.join(lines)}")
-    return Finding(f"{title(method)} by {group_title(by)}:\n\n" + "\n".join(parts))
+    return Finding(f"{method_title(method)} by {group_title(by)}:\n\n" + "\n".join(parts))
 
 
 # --- which method to take --------------------------------------------------------------------------------------------
@@ -158,11 +155,13 @@ def decisions(table: pd.DataFrame, by: str, metric: str = "mAP", within: float =
 def advice(decisions: pd.DataFrame, by: str, within: float = 1.0) -> Finding:
     """`decisions` in words: which method is best how often, and when something cheaper does."""
     counts = decisions["best"].value_counts()
-    text = "Best: " + join([f"{title(name)} in {count} of {len(decisions)} settings" for name, count in counts.items()])
+    text = "Best: " + join(
+        [f"{method_title(name)} in {count} of {len(decisions)} settings" for name, count in counts.items()]
+    )
     cheaper = decisions[decisions["cheapest"] != decisions["best"]]
     if not len(cheaper):
         return Finding(f"{text}. Nothing cheaper comes within {within:g} point of the best anywhere.")
-    parts = [f"{title(row.cheapest)} at *{group_label(by, group)}*" for group, row in cheaper.iterrows()]
+    parts = [f"{method_title(row.cheapest)} at *{group_label(by, group)}*" for group, row in cheaper.iterrows()]
     return Finding(f"{text}. Cheaper, and within {within:g} point of the best: {join(parts)}.")
 
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from galc.findings.words import Finding, join, percent, signed
 from galc.methods import METHODS
 from galc.plots.groups import over_seeds
-from galc.plots.style import method_style
+from galc.plots.style import method_title
 from galc.significance import BOUNDS
 
 BEST = "the best of them"
@@ -23,7 +23,7 @@ def memorization(history: pd.DataFrame, metric: str = "mAP") -> Finding:
         lost = mean.max() - mean[last]
         end = f"{lost:.1f} points lost" if lost >= 0.05 else "nothing lost"
         lines.append(
-            f"- {method_style(name).title}: highest {metric} {mean.max():.1f} in epoch {mean.idxmax()}, "
+            f"- {method_title(name)}: highest {metric} {mean.max():.1f} in epoch {mean.idxmax()}, "
             f"the last epoch has {mean[last]:.1f}: {end}."
         )
     return Finding("\n".join(lines))
@@ -38,8 +38,8 @@ def comparison(table: pd.DataFrame, method: str, metric: str = "mAP") -> Finding
     """One method against all others of ``table`` (a row per run) at one noise level."""
     means = table.groupby("method", sort=False)[metric].mean()
     others = means.drop(method)
-    text = f"{method_style(method).title} ends at {means[method]:.1f} {metric}"
-    parts = [f"{signed(means[method] - value)} against {method_style(name).title}" for name, value in others.items()]
+    text = f"{method_title(method)} ends at {means[method]:.1f} {metric}"
+    parts = [f"{signed(means[method] - value)} against {method_title(name)}" for name, value in others.items()]
     return Finding(text + (f": {join(parts)}." if parts else "."))
 
 
@@ -72,7 +72,7 @@ def sweep(table: pd.DataFrame, method: str, baseline: str, metric: str = "mAP") 
     """At how many noise levels ``method`` is above ``baseline``, and by how much."""
     gap = margins(table, method, metric, bounds=()).loc[baseline]
     where = gap.index[gap > 0]
-    names = method_style(method).title, method_style(baseline).title
+    names = method_title(method), method_title(baseline)
     text = f"{names[0]} is above {names[1]} at {len(where)} of {len(gap)} noise levels"
     if len(where) < len(gap):
         text += f" (not at {join([percent(level) for level in gap.index.difference(where)])})"
@@ -85,7 +85,7 @@ def retention(table: pd.DataFrame, methods: Sequence[str], where: str = "here", 
     parts, curves = [], over_seeds(table, "noise", metric)
     for name in [m for m in methods if m in curves]:
         mean = curves[name]["mean"]
-        parts.append(f"{method_style(name).title} {percent(mean.iloc[-1] / mean.iloc[0])}")
+        parts.append(f"{method_title(name)} {percent(mean.iloc[-1] / mean.iloc[0])}")
     levels = [percent(level) for level in (table["noise"].max(), table["noise"].min())]
     return Finding(
         f"With {levels[0]} of the labels flipped, {metric} is this share of that with {levels[1]}, {where}: "
@@ -101,8 +101,8 @@ def hardest(table: pd.DataFrame, method: str, lowest: float, metric: str = "mAP"
     rival, points = gap[level].drop(BEST).idxmin(), gap.loc[BEST, level]
     return Finding(
         f"From {percent(gap.columns[0])} noise on, the best of the other methods comes nearest at {percent(level)}: "
-        f"there {method_style(method).title} is {abs(points):.1f} points {'above' if points > 0 else 'below'} "
-        f"{method_style(rival).title}."
+        f"there {method_title(method)} is {abs(points):.1f} points {'above' if points > 0 else 'below'} "
+        f"{method_title(rival)}."
     )
 
 

@@ -22,7 +22,7 @@ from galc.plots.matrices import (
 from galc.plots.noise import noise_by_class, requested_vs_observed
 from galc.plots.robustness import budget_curves, cost_scatter, ladder_bars, setting_dots
 from galc.plots.rows import transition_row
-from galc.plots.style import method_style, style
+from galc.plots.style import method_style, method_title, style
 from galc.plots.tables import (
     budget_table,
     cost_table,
@@ -59,6 +59,7 @@ __all__ = [
     "learning_panels",
     "margin_table",
     "method_style",
+    "method_title",
     "noise_by_class",
     "noise_curves",
     "noise_panels",

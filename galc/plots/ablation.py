@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from galc.plots.groups import group_label, group_title, over_seeds
-from galc.plots.style import GREY, Look, label_ends, method_style, method_styles, style
+from galc.plots.style import GREY, Look, label_ends, method_style, method_styles, method_title, style
 
 AXES = {
     "mAP": "mAP on the clean test set (%)",
@@ -38,7 +38,7 @@ def dot_panels(
     """
     curves = over_seeds(table, by, metric, series)
     papers = over_seeds(published, by, metric) if published is not None else {}
-    papers = {method_style(name).title: curve["mean"] for name, curve in papers.items()}
+    papers = {method_title(name): curve["mean"] for name, curve in papers.items()}
     looks, groups = method_styles(curves), list(dict.fromkeys(g for curve in curves.values() for g in curve.index))
     size = (1.9 + min(2.7 * len(groups), 9.8), 1.15 + 0.42 * len(curves))
     figure, axes = plt.subplots(1, len(groups), figsize=size, sharex=True, sharey=True, layout="constrained")

@@ -7,7 +7,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from galc.plots.groups import group_label, group_title
-from galc.plots.style import method_style
+from galc.plots.style import method_title
 from galc.plots.tables import LINES, deviating
 from galc.significance import BOUNDS, cube, setting_means
 
@@ -23,10 +23,6 @@ MEASURES: Mapping[str, tuple[str, int]] = {
     "C_off_diagonal_correlation": ("C: off-diagonal correlation", 2),
     "seconds": ("seconds", 1),
 }
-
-
-def title(name: object) -> str:
-    return method_style(str(name)).title
 
 
 def overview_frame(table: pd.DataFrame, by: str, measures: Sequence[str] = tuple(MEASURES)) -> pd.DataFrame:
@@ -54,7 +50,7 @@ def spread_text(values: pd.Series, digits: int) -> str:
 def overview_table(table: pd.DataFrame, by: str = "setting") -> Styler:
     """`overview_frame` for a notebook."""
     frame = overview_frame(table, by)
-    return frame.set_axis([title(name) for name in frame.index]).style.set_table_styles(LINES)
+    return frame.set_axis([method_title(name) for name in frame.index]).style.set_table_styles(LINES)
 
 
 def setting_table(
@@ -81,7 +77,7 @@ def setting_table(
     for row, column in best.items():
         bold.loc[row, column] = "font-weight: bold"
     text.index = bold.index = pd.Index([group_label(by, group) for group in text.index], name=group_title(by))
-    text.columns = bold.columns = [title(name) for name in text.columns]
+    text.columns = bold.columns = [method_title(name) for name in text.columns]
     return text.style.apply(lambda _: bold, axis=None).set_table_styles(LINES)
 
 
@@ -90,7 +86,7 @@ def significance_table(tests: pd.DataFrame) -> Styler:
     by = str(tests.index.name)
     frame = pd.DataFrame(
         {
-            "best other method": [title(name) for name in tests["rival"]],
+            "best other method": [method_title(name) for name in tests["rival"]],
             "difference (points)": [
                 f"{gap:+.2f}" + (f" ± {std:.2f}" if n > 1 else "")
                 for gap, std, n in zip(tests["difference"], tests["std"], tests["seeds"], strict=True)
@@ -110,12 +106,12 @@ def decision_table(decisions: pd.DataFrame, within: float = 1.0) -> Styler:
     by = str(decisions.index.name)
     frame = pd.DataFrame(
         {
-            "take": [title(name) for name in decisions["best"]],
+            "take": [method_title(name) for name in decisions["best"]],
             "mAP": decisions["value"].map("{:.1f}".format),
             "seconds": decisions["seconds"].map("{:.1f}".format),
-            "next best": [title(name) if name else "–" for name in decisions["next"]],
+            "next best": [method_title(name) if name else "–" for name in decisions["next"]],
             "points below": decisions["lead"].map("{:.1f}".format).replace("nan", "–"),
-            f"cheapest within {within:g} point": [title(name) for name in decisions["cheapest"]],
+            f"cheapest within {within:g} point": [method_title(name) for name in decisions["cheapest"]],
             "its mAP": decisions["its"].map("{:.1f}".format),
             "its seconds": decisions["its_seconds"].map("{:.1f}".format),
         }

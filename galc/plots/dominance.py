@@ -6,7 +6,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from galc.plots.style import BLUE, GREY, method_style, style
+from galc.plots.style import BLUE, GREY, method_style, method_title, style
 from galc.significance import Ranks
 
 
@@ -26,7 +26,7 @@ def rank_intervals(ranks: Ranks, ax: Axes | None = None) -> Axes:
         ax.plot([rank - half, rank + half], [row, row], color=look.colour, linewidth=1.4)
         ax.plot(rank, row, marker=look.marker, color=look.colour, markersize=6)
         ax.annotate(f"{rank:.1f}", (rank, row), (0, 5), textcoords="offset points", ha="center", fontsize=7)
-    ax.set_yticks(range(len(mean)), [method_style(str(name)).title for name in mean.index])
+    ax.set_yticks(range(len(mean)), [method_title(name) for name in mean.index])
     ax.set_ylim(len(mean) - 0.4, -0.8)
     ax.grid(axis="y", visible=False)
     title = f"{ranks.settings} settings; critical difference {ranks.critical:.2f}"
@@ -47,7 +47,7 @@ def dominance_matrix(won: pd.DataFrame, sure: pd.DataFrame, settings: int, ax: A
         _, ax = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
     share = (won / settings).to_numpy(dtype=float, copy=True)
     np.fill_diagonal(share, np.nan)
-    titles = [method_style(str(name)).title for name in won.index]
+    titles = [method_title(name) for name in won.index]
     numbers = sure.astype(str).to_numpy(copy=True)
     np.fill_diagonal(numbers, "")
     bar = {"label": "share of settings that the row wins", "shrink": 0.6}
@@ -75,11 +75,11 @@ def lead_intervals(tests: pd.DataFrame, method: str, label=str, alpha: float = 0
         ax.errorbar(test.difference, row, xerr=test.std, fmt="o", color=colour, markerfacecolor=face, zorder=3)
         where = dict(xycoords=ax.get_yaxis_transform(), va="center", fontsize=7.5, color=colour)
         number = f"{test.difference:+.1f}".replace("-", "−")
-        ax.annotate(f"{number}  {method_style(test.rival).title}", (1.02, row), **where)
+        ax.annotate(f"{number}  {method_title(test.rival)}", (1.02, row), **where)
     ax.axvline(0, color="black", linewidth=0.8, zorder=1)
     ax.set_yticks(range(len(tests)), [label(setting) for setting in tests.index])
     ax.set_ylim(len(tests) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
-    title = f"{method_style(method).title} against the best other method (filled: p < {alpha:g}, Holm)"
+    title = f"{method_title(method)} against the best other method (filled: p < {alpha:g}, Holm)"
     ax.set(xlabel="difference in mAP (points)", title=title)
     return ax

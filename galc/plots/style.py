@@ -106,6 +106,11 @@ def method_style(name: str) -> Look:
     return Look(title, *LOOKS.get(key, guess))
 
 
+def method_title(name: object) -> str:
+    """What a method is called in figures, tables and sentences."""
+    return method_style(str(name)).title
+
+
 def method_styles(names: Iterable[str]) -> dict[str, Look]:
     """The looks of all names in one figure: no two alike while there are enough; a method of the study has its own."""
     names = list(dict.fromkeys(names))

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from pandas.io.formats.style import Styler
 
 from galc.plots.groups import group_label, group_title, over_seeds
-from galc.plots.style import method_style
+from galc.plots.style import method_title
 
 PAPER = " (paper)"
 GREYS = "color: #777777; font-style: italic"
@@ -37,11 +37,11 @@ def results_frame(
     rows = {}
     for metric in metrics:
         for name, curve in over_seeds(table, by, metric).items():
-            rows[metric, method_style(name).title] = {
+            rows[metric, method_title(name)] = {
                 group: deviating(row["mean"], row["std"], row["seeds"]) for group, row in curve.iterrows()
             }
         for name, curve in (over_seeds(published, by, metric) if published is not None else {}).items():
-            rows[metric, method_style(name).title + PAPER] = curve["mean"].map("{:.1f}".format).to_dict()
+            rows[metric, method_title(name) + PAPER] = curve["mean"].map("{:.1f}".format).to_dict()
     frame = pd.DataFrame.from_dict(rows, orient="index")
     if pd.api.types.is_numeric_dtype(frame.columns):
         frame = frame[sorted(frame.columns)]
@@ -68,7 +68,7 @@ def results_table(
     ``bounds`` names methods that know what no method can (the true C): shown, but never the best.
     """
     frame = results_frame(table, published, metrics, by)
-    outside = {method_style(name).title for name in bounds}
+    outside = {method_title(name) for name in bounds}
     ours = [name for name in frame.index if not name[1].endswith(PAPER) and name[1] not in outside]
 
     def weights(column: pd.Series) -> pd.Series:
@@ -130,7 +130,7 @@ def run_table(table: pd.DataFrame) -> Styler:
             "in epoch": table["best_epoch"].astype(int),
             "mAP, averaged weights": table["ema_mAP"],
         }
-    ).set_index(pd.Index([method_style(name).title for name in table["method"]]))
+    ).set_index(pd.Index([method_title(name) for name in table["method"]]))
     numbers = [name for name in shown.columns if name != "in epoch"]
     return shown.style.format("{:.1f}", subset=numbers).set_table_styles(LINES)
 
@@ -153,7 +153,7 @@ def cost_table(runs: Sequence[Mapping]) -> Styler:
             "step 3 (s)": groups["own"].median(),
         }
     )
-    table.index = pd.Index([method_style(name).title for name in table.index])
+    table.index = pd.Index([method_title(name) for name in table.index])
     whole = {name: "{:,}" for name in table.columns[:2]}
     return table.style.format(whole | {name: "{:.1f}" for name in table.columns[2:]}).set_table_styles(LINES)
 
@@ -180,7 +180,7 @@ def readable(value: object) -> str:
 def margin_table(margins: pd.DataFrame, by: str = "noise") -> Styler:
     """Differences in points (`galc.findings.margins`): rows methods, columns the groups of ``by``; losses in red."""
     columns = {group: group_label(by, group) for group in margins.columns}
-    table = margins.rename(index=lambda name: method_style(name).title, columns=columns)
+    table = margins.rename(index=method_title, columns=columns)
     table.columns.name, table.index.name = group_title(by), None
     losses = table.style.format("{:+.1f}").map(lambda value: "color: #d55e00" if value < 0 else "")
     return losses.set_table_styles(LINES)
@@ -191,7 +191,7 @@ def peak_table(peaks: pd.DataFrame, published: Mapping) -> Styler:
 
     ``published``: the entry "memorization" of ``galc.published.facts()``; its epochs stand beside ours.
     """
-    titles = [method_style(name).title for name in peaks.index]
+    titles = [method_title(name) for name in peaks.index]
     theirs = published["peak_epoch"]
 
     def mean(name: str) -> list[str]:

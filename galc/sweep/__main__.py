@@ -14,19 +14,11 @@ from galc import grid, report, store, study
 from galc.cluster import WorkerError, Workers
 from galc.params import Params
 from galc.record import RunRecord
+from galc.setup import INPUTS
 from galc.sweep import kernel, plan, results
 from galc.sweep.kernel import Job, NotebookError
 from galc.sweep.plan import Sweep
 
-SETUP = (
-    "data",
-    "mode",
-    "backbone",
-    "weights",
-    "image_size",
-    "mirror",
-    "components",
-)  # points that agree in these share inputs
 COMPLETE = (NotebookError, WorkerError)  # errors whose message says all
 LOST = "its record is not in the cache; does the notebook train, and was the code changed meanwhile?"
 TITLE = "Learning with wrong labels: the results"
@@ -83,7 +75,7 @@ def run(sweep: Sweep, workers: Workers, here: bool = True) -> list[str]:
 def prepare(points: list[Params], workers: Workers, here: bool) -> None:
     """Load all data sets, and make what models take from them, through the caches."""
     if not here:
-        setups = {tuple(getattr(point, name) for name in SETUP): point for point in points}
+        setups = {tuple(getattr(point, name) for name in INPUTS): point for point in points}
         there = partial(grid.prepare, outputs=str(store.outputs()))
         for outcome in workers.outcomes(there, list(setups.values()), "step 1 of 3, data sets", "data sets"):
             if outcome.error is not None:
