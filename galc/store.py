@@ -123,6 +123,17 @@ def _checksum(arrays: dict[str, np.ndarray], record: str) -> str:
 def read(path: Path) -> Entry | None:
     """Read one entry, or ``None`` (with a warning) if it is broken. Never runs code from the file."""
     try:
+        return whole(path)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        warnings.warn(f"cache entry {path} is broken ({error}); computing it again", stacklevel=2)
+        return None
+
+
+def whole(path: Path) -> Entry:
+    """Read one entry. Raises ValueError if it is broken, FileNotFoundError if it is missing. Never runs its content."""
+    try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
@@ -130,10 +141,9 @@ def read(path: Path) -> Entry | None:
             raise ValueError("checksum differs")
         return Entry(arrays, json.loads(header["record"]), path)
     except FileNotFoundError:
-        return None
+        raise
     except (SafetensorError, ValueError, KeyError, OSError) as error:
-        warnings.warn(f"cache entry {path} is broken ({error}); computing it again", stacklevel=2)
-        return None
+        raise ValueError(str(error)) from error
 
 
 def path_of(stage: str, key: dict) -> Path:

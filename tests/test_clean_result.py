@@ -1,0 +1,122 @@
+"""The result of cleaning: what goes in comes out, decisions outrank it, and no broken file passes for a whole one."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from galc.clean.result import DECISIONS, FILE, Cleaned, Rates, load_decisions, save_decisions
+
+CLASSES = ("cat", "dog", "a|ü <b>")
+
+
+def rates(*shape: int) -> Rates:
+    return Rates(*(torch.full(shape, value, dtype=torch.float64) for value in (0.1, 0.05, float("nan"))))
+
+
+@pytest.fixture
+def cleaned(tmp_path: Path) -> Cleaned:
+    """Four images, of which the last is trusted; the dog of the first is wrong, its cat is missing."""
+    labels = torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 0]]).bool()
+    posterior = torch.tensor([[0.7, 0.2, 0.0], [0.9, 0.4, 0.1], [0.5, 0.01, 0.6], [1, 1, 0]])
+    eye = Rates(torch.eye(3).double(), torch.eye(3).double(), torch.eye(3).double())
+    files = tuple(tmp_path / "images" / f"{n} ä.png" for n in range(4))
+    trusted = torch.tensor([False, False, False, True])
+    return Cleaned("mine", "mine.csv", CLASSES, files, labels, trusted, posterior, eye, *(rates(3) for _ in range(4)))
+
+
+def test_what_is_saved_is_loaded(cleaned, tmp_path):
+    cleaned = replace(cleaned, decisions={(2, 0): True, (0, 1): False}, warnings=("too little",), record={"a": [1]})
+    back = Cleaned.load(cleaned.save(tmp_path / "out"))
+    for name in ("name", "source", "classes", "files", "warnings", "record", "decisions"):
+        assert getattr(back, name) == getattr(cleaned, name)
+    for name in ("labels", "trusted", "posterior"):
+        assert torch.equal(getattr(back, name), getattr(cleaned, name))
+    for name in ("transition", "removed", "added", "wrong", "missing"):
+        for part, other in zip(getattr(back, name), getattr(cleaned, name), strict=True):
+            assert torch.equal(part.nan_to_num(9), other.nan_to_num(9)) and part.dtype == torch.float64
+    assert torch.equal(back.noise.arrivals, 0.9 * torch.eye(3).double())
+
+
+def test_suspicious_entries_come_in_order_without_trusted_images_and_without_what_is_hardly_so(cleaned):
+    table = cleaned.suspicious
+    found = [(row.row, row.column, row.kind, row.given) for row in table.itertuples()]
+    assert found[:3] == [(0, 1, "wrong", 1), (0, 0, "missing", 0), (2, 2, "missing", 0)]
+    assert found[3:] == [(2, 0, "missing", 0), (1, 1, "missing", 0), (1, 0, "wrong", 1), (1, 2, "missing", 0)]
+    assert table["rank"].tolist() == [1, 2, 3, 4, 5, 6, 7] and table["class"].iloc[2] == CLASSES[2]
+    assert table["probability"].tolist() == pytest.approx([0.8, 0.7, 0.6, 0.5, 0.4, 0.1, 0.1])
+    assert table["file"].iloc[0] == str(cleaned.files[0])
+
+
+def test_labels_are_corrected_where_probably_wrong_and_decisions_outrank_that(cleaned):
+    assert cleaned.corrected().tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 1], [1, 1, 0]]
+    assert torch.equal(cleaned.corrected(1), cleaned.labels)
+    assert cleaned.corrected(0.75).tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 0]]
+    decided = replace(cleaned, decisions={(0, 1): True, (3, 2): True, (2, 0): True})
+    assert decided.corrected().tolist() == [[1, 1, 0], [1, 0, 0], [1, 0, 1], [1, 1, 1]]
+    assert decided.corrected(1).tolist() == [[0, 1, 0], [1, 0, 0], [1, 0, 0], [1, 1, 1]]
+
+
+def test_trusted_images_change_by_decision_alone(cleaned):
+    doubtful = cleaned.posterior.clone()
+    doubtful[3] = 0.0
+    assert torch.equal(replace(cleaned, posterior=doubtful).corrected()[3], cleaned.labels[3])
+
+
+def test_saving_a_result_anew_keeps_decisions_on_images_that_it_does_not_know(cleaned, tmp_path):
+    other = (*cleaned.files[:3], Path("/elsewhere/x.png"))
+    save_decisions(tmp_path, {(3, 0): False, (1, 1): True}, other, CLASSES)
+    before = (tmp_path / DECISIONS).read_bytes()
+    known = load_decisions(tmp_path, cleaned.files, CLASSES)
+    assert known == {(1, 1): True}
+    replace(cleaned, decisions=known).save(tmp_path)
+    assert (tmp_path / DECISIONS).read_bytes() == before
+
+
+@pytest.mark.parametrize("cut", [0, 10, 300, -1])
+def test_half_a_result_is_refused(cleaned, tmp_path, cut):
+    cleaned.save(tmp_path)
+    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:cut])
+    with pytest.raises(ValueError, match=rf"{FILE} is broken"):
+        Cleaned.load(tmp_path)
+
+
+def test_a_missing_result_names_the_command(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"run python -m galc\.clean with --out"):
+        Cleaned.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"decisions": 3}', '{"decisions": [{"file": "a"}]}', '{"decisions": [1]}', "\xff",
+             '{"decisions": [{"file": "a", "class": "b", "present": 1}]}']
+)  # fmt: skip
+def test_decisions_of_another_form_are_refused_and_left_alone(cleaned, tmp_path, text):
+    cleaned.save(tmp_path)
+    (tmp_path / DECISIONS).write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match="holds no decisions"):
+        Cleaned.load(tmp_path)
+    assert (tmp_path / DECISIONS).read_bytes() == text.encode("latin-1")
+
+
+def test_decisions_are_readable_text(cleaned, tmp_path):
+    save_decisions(tmp_path, {(0, 2): True}, cleaned.files, CLASSES)
+    saved = json.loads((tmp_path / DECISIONS).read_text())
+    assert saved["decisions"] == [{"file": str(cleaned.files[0]), "class": CLASSES[2], "present": True}]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"trusted": torch.ones(3).bool()}, "trusted must have the shape"),
+        ({"removed": rates(4)}, "removed must have the shape"),
+        ({"transition": rates(3)}, "transition must have the shape"),
+        ({"posterior": torch.full((4, 3), 1.1)}, "posterior must lie"),
+        ({"posterior": torch.full((4, 3), float("nan"))}, "posterior must lie"),
+        ({"decisions": {(4, 0): True}}, "decision .4, 0. is outside"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(cleaned, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(cleaned, **change)
