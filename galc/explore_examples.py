@@ -1,17 +1,10 @@
 """Example images of the explorer as HTML: pictures with what became of their labels, in words and signs."""
 
-import base64
 import html
-import io
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
-
-from PIL import Image
 
 from galc.explore_data import Example
-
-SIZE = 150  # pixels, the longer side
+from galc.thumbnails import data_url
 
 
 def gallery(examples: Sequence[Example], name: str) -> str:
@@ -32,20 +25,6 @@ def figure(example: Example) -> str:
     lines = [f"− <del>{name}</del>" for name in lost] + [f"+ <ins>{name}</ins>" for name in gained] + kept
     before, after = ", ".join(kept + lost), ", ".join(kept + gained)
     return (
-        f"<figure><img src='data:image/jpeg;base64,{thumbnail(example.file)}' "
+        f"<figure><img src='{data_url(example.file)}' "
         f'alt="labels before: {before}; after: {after}"><figcaption>{"<br>".join(lines)}</figcaption></figure>'
     )
-
-
-@lru_cache(maxsize=512)
-def thumbnail(file: Path) -> str:
-    """A small JPEG of an image file, base64. Raises OSError naming the file where it cannot be read."""
-    try:
-        with Image.open(file) as image:
-            image.draft("RGB", (2 * SIZE, 2 * SIZE))
-            small = image.convert("RGB")
-    except OSError as error:
-        raise OSError(f"{file} cannot be read as an image ({error}); put it back, or take it out of the data") from None
-    small.thumbnail((SIZE, SIZE))
-    small.save(buffer := io.BytesIO(), "JPEG", quality=85)
-    return base64.b64encode(buffer.getvalue()).decode()

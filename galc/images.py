@@ -35,13 +35,14 @@ def read_image(file: Path, size: int) -> np.ndarray:
     """(size, size, 3) uint8 RGB; see the module for how. Raises whatever Pillow raises for a file it cannot read."""
     with Image.open(file) as image:
         ImageOps.exif_transpose(image, in_place=True)
-        image = _rgb(image)
+        image = to_rgb(image)
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB of an image of any mode. Raises ValueError for floating-point pixels."""
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
         return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":

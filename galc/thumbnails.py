@@ -1,0 +1,35 @@
+"""Small copies of images, for galleries and widgets."""
+
+import base64
+import io
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from galc.images import to_rgb
+
+SIDE = 150  # pixels, the longer side
+
+
+@lru_cache(maxsize=512)
+def thumbnail(file: Path, side: int = SIDE) -> bytes:
+    """An image file as a JPEG, upright, its longer side at most ``side`` pixels; read as `galc.images` reads it.
+
+    Raises OSError naming the file where it cannot be read.
+    """
+    try:
+        with Image.open(file) as image:
+            image.draft("RGB", (2 * side, 2 * side))
+            ImageOps.exif_transpose(image, in_place=True)
+            small = to_rgb(image)
+    except Exception as error:  # Pillow raises errors of many kinds for broken files
+        raise OSError(f"{file} cannot be read as an image ({error}); put it back, or take it out of the data") from None
+    small.thumbnail((side, side))
+    small.save(buffer := io.BytesIO(), "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def data_url(file: Path, side: int = SIDE) -> str:
+    """The same as the ``src`` of an image that lies inside its page."""
+    return f"data:image/jpeg;base64,{base64.b64encode(thumbnail(file, side)).decode()}"
