@@ -12,11 +12,15 @@ from galc.images import to_rgb
 SIDE = 150  # pixels, the longer side
 
 
+class UnreadableImage(OSError):
+    """A file that is no image, or half of one; the message names it."""
+
+
 @lru_cache(maxsize=512)
 def thumbnail(file: Path, side: int = SIDE) -> bytes:
     """An image file as a JPEG, upright, its longer side at most ``side`` pixels; read as `galc.images` reads it.
 
-    Raises OSError naming the file where it cannot be read.
+    Raises UnreadableImage.
     """
     try:
         with Image.open(file) as image:
@@ -24,7 +28,8 @@ def thumbnail(file: Path, side: int = SIDE) -> bytes:
             ImageOps.exif_transpose(image, in_place=True)
             small = to_rgb(image)
     except Exception as error:  # Pillow raises errors of many kinds for broken files
-        raise OSError(f"{file} cannot be read as an image ({error}); put it back, or take it out of the data") from None
+        message = f"{file} cannot be read as an image ({error}); put it back, or take it out of the data"
+        raise UnreadableImage(message) from None
     small.thumbnail((side, side))
     small.save(buffer := io.BytesIO(), "JPEG", quality=85)
     return buffer.getvalue()
