@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from galc.checks import values_are_trusted
+
 _FLOOR = 1e-6  # p_m under the logarithm, so that log-odds stay finite below the margin
 _TINY = 1e-30  # any other argument of a logarithm
 
@@ -141,11 +143,11 @@ def uncalibrate(
     """
     _check(gamma_neg, gamma_pos, clip)
     q = _unit_interval(q, "q")
-    first, step, nodes, slopes = _table(float(gamma_neg), float(gamma_pos), float(clip), detach_focal, q.dtype)
-    nodes, slopes = nodes.to(q.device), slopes.to(q.device)
+    setting = (float(gamma_neg), float(gamma_pos), float(clip), detach_focal)
+    first, step, nodes, slopes = _table(*setting, q.dtype, q.device)
     fixed = q.detach()
     place = ((torch.logit(fixed) - first) / step).clamp(0, len(nodes) - 1)
-    low = place.long().clamp(max=len(nodes) - 2)
+    low = place.nan_to_num(0.0).long().clamp(max=len(nodes) - 2)  # NaN stays NaN through t
     t, left, right, slope, next_slope = place - low, nodes[low], nodes[low + 1], slopes[low], slopes[low + 1]
     # cubic Hermite interpolation between two nodes; slopes are dp per step
     p = left + t * t * (3 - 2 * t) * (right - left) + t * (1 - t) * ((1 - t) * slope - t * next_slope)
@@ -188,10 +190,12 @@ def _log_odds_on_grid(s, gamma_neg, gamma_pos, clip, detach_focal) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _table(gamma_neg: float, gamma_pos: float, clip: float, detach_focal: bool, dtype: torch.dtype):
-    """p and its slope at evenly spaced log-odds of q: (first log-odds, step, (n,) p, (n,) dp per step), on the CPU.
+def _table(
+    gamma_neg: float, gamma_pos: float, clip: float, detach_focal: bool, dtype: torch.dtype, device: torch.device
+):
+    """p and its slope at evenly spaced log-odds of q: (first log-odds, step, (n,) p, (n,) dp per step).
 
-    Worked out in float64 by bisection of s, in which the log-odds increase.
+    Worked out on the CPU, in float64, by bisection of s, in which the log-odds increase.
     """
     setting = (gamma_neg, gamma_pos, clip, detach_focal)
     ends = torch.tensor([-13.7 if clip else -30.0, 30.0], dtype=torch.float64)  # down to p_m = _FLOOR
@@ -208,7 +212,8 @@ def _table(gamma_neg: float, gamma_pos: float, clip: float, detach_focal: bool, 
         (dp,) = torch.autograd.grad(p.sum(), s, retain_graph=True)
         (df,) = torch.autograd.grad(_log_odds_on_grid(s, *setting).sum(), s)
     step = float(wanted[1] - wanted[0])
-    return first, step, p.detach().to(dtype), (dp * step / df.clamp(min=_TINY)).to(dtype)
+    slopes = dp * step / df.clamp(min=_TINY)
+    return first, step, p.detach().to(device, dtype), slopes.to(device, dtype)
 
 
 def _float(x: Tensor) -> Tensor:
@@ -217,6 +222,8 @@ def _float(x: Tensor) -> Tensor:
 
 def _unit_interval(x: Tensor, name: str) -> Tensor:
     x = _float(torch.as_tensor(x))
+    if values_are_trusted():
+        return x
     if x.numel() and not bool(((x >= 0) & (x <= 1)).all()):  # NaN fails both
         raise ValueError(f"{name} must lie in [0, 1], got values from {x.min().item()} to {x.max().item()}")
     return x

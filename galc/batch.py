@@ -6,10 +6,12 @@ with those of the model (without weight decay), and keeps all of it in the check
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from galc.loader import send
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,11 @@ class TrainingSet:
         """The images at positions ``part`` of this training set."""
         return TrainingSet(self.inputs, self.index[part], self.targets[part], self.trusted[part])
 
-    def batch(self, rows: Tensor, epoch: int, device: torch.device) -> Batch:
-        """The labels at positions ``rows``, moved to ``device``."""
-        parts = (self.targets[rows], self.trusted[rows], rows)
-        return Batch(*(part.to(device, non_blocking=True) for part in parts), epoch)
+    def on(self, device: torch.device) -> "TrainingSet":
+        """The same with its labels on ``device``; the inputs stay where they are (`galc.loader`)."""
+        return replace(self, targets=self.targets.to(device), trusted=self.trusted.to(device))
+
+    def batch(self, rows: Tensor, epoch: int) -> Batch:
+        """The labels at positions ``rows`` (on the CPU), on the device of the labels."""
+        rows = send(rows, self.targets.device)
+        return Batch(self.targets[rows], self.trusted[rows], rows, epoch)

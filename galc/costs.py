@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from galc import store
+from galc import parallel, store
 
 
 class Costs:
@@ -40,7 +40,7 @@ class Costs:
                 return arrays, record | {"seconds": self._needed | {name: own}}
 
             try:
-                entry = self._entries[path] if path in self._entries else store.cached(stage, key, timed)
+                entry = self._entries[path] if path in self._entries else parallel.cached(stage, key, timed)
             finally:
                 self._needed = outer
         self._entries[path] = entry

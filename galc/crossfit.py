@@ -53,7 +53,7 @@ def crossfit(
         part = data.take(~held) if relabel is None else relabel(data.take(~held))
         torch.manual_seed(seed + fold)
         model = fit(build(), part, own, recipe, seed + fold, transform=transform).ema
-        logits = predict(model, data.inputs, transform=prepare)
+        logits = predict(model, data.inputs, transform=prepare, bf16=recipe.bf16)
         held_out[held] = logits[data.index[held]]
         total += logits / number
         if log is not None:

@@ -17,7 +17,7 @@ def mixed(inputs: Tensor, loss: Loss, concentration: float) -> tuple[Tensor, Los
     if not concentration:
         return inputs, loss
     share = float(torch.distributions.Beta(concentration, concentration).sample())
-    partner = torch.randperm(len(inputs)).to(inputs.device)
+    partner = torch.randperm(len(inputs), device=inputs.device)
 
     def of_both(logits, batch):
         return share * loss(logits, batch) + (1 - share) * loss(logits, batch.take(partner))

@@ -36,7 +36,11 @@ def finetune(backbone: str, num_classes: int, weights: str = "auto", dropout: fl
     return nn.Sequential(body.requires_grad_(True), nn.Dropout(dropout), nn.Linear(dim, num_classes))
 
 
+def has_convolution(model: nn.Module) -> bool:
+    """Whether a model takes images in the channels-last layout, which is the fast one on GPUs and oneDNN."""
+    return any(isinstance(module, nn.Conv2d) for module in model.modules())
+
+
 def to_device_layout(model: nn.Module, device: torch.device) -> nn.Module:
-    """Move a model; convolutional ones take the channels-last layout, which is the fast one on GPUs and oneDNN."""
-    has_convolution = any(isinstance(module, nn.Conv2d) for module in model.modules())
-    return model.to(device, memory_format=torch.channels_last if has_convolution else torch.preserve_format)
+    """Move a model, a convolutional one in the channels-last layout."""
+    return model.to(device, memory_format=torch.channels_last if has_convolution(model) else torch.preserve_format)

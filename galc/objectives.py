@@ -48,32 +48,40 @@ class Task:
     added: Tensor | None = None
 
 
+class ByMatrix(nn.Module):
+    """A correction ``formula``(logits, targets, C, added) by the matrix of a task, which stays as it is."""
+
+    def __init__(self, task: Task, formula: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]):
+        super().__init__()
+        self.formula = formula
+        self.register_buffer("transition", task.transition, persistent=False)  # moves to the device; in no checkpoint
+        self.register_buffer("added", task.added, persistent=False)
+
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        return self.formula(logits, batch.targets, self.transition, self.added)
+
+
 # name -> what makes, for one training, the losses of the images that are not trusted
 CORRECTIONS: dict[str, Callable[[Task], Noisy]] = {
-    "forward-asl": lambda task: (
-        lambda x, batch: correction.forward_asl(x, batch.targets, task.transition, added=task.added)
-    ),
-    "forward-bce": lambda task: (
-        lambda x, batch: correction.forward_bce(x, batch.targets, task.transition, added=task.added)
-    ),
-    "forward-bce-linear": lambda task: (
-        lambda x, batch: correction.forward_bce(x, batch.targets, task.transition, "linear", task.added)
-    ),
-    "forward-bce-exact": lambda task: (
-        lambda x, batch: correction.forward_bce(x, batch.targets, task.transition, "exact", task.added)
-    ),
+    "forward-asl": lambda task: ByMatrix(task, lambda x, t, c, added: correction.forward_asl(x, t, c, added=added)),
+    "forward-bce": lambda task: ByMatrix(task, _forward_bce("noisy-or")),
+    "forward-bce-linear": lambda task: ByMatrix(task, _forward_bce("linear")),
+    "forward-bce-exact": lambda task: ByMatrix(task, _forward_bce("exact")),
     "gce": lambda task: lambda x, batch: robust.gce(x, batch.targets),
     "splc": lambda task: lambda x, batch: robust.splc(x, batch.targets, batch.epoch),
     "elr": lambda task: EarlyLearning(task.images, task.num_classes),
     "small-loss": lambda task: SmallLoss(
         PLAIN[task.loss], task.transition, task.images, task.num_classes, added=task.added
     ),
-    "literal-clamped": lambda task: lambda x, batch: correction.literal(x, task.transition, batch.targets, clamp=True),
-    "literal-unclamped": lambda task: (
-        lambda x, batch: correction.literal(x, task.transition, batch.targets, clamp=False)
-    ),
+    "literal-clamped": lambda task: ByMatrix(task, lambda x, t, c, _: correction.literal(x, c, t, clamp=True)),
+    "literal-unclamped": lambda task: ByMatrix(task, lambda x, t, c, _: correction.literal(x, c, t, clamp=False)),
     "t-revision": lambda task: TRevision(task.transition, task.epochs, task.added),
 }
+
+
+def _forward_bce(form: str) -> Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]:
+    """Forward-corrected cross-entropy of a form in `galc.correction.FORWARD`."""
+    return lambda x, t, c, added: correction.forward_bce(x, t, c, form, added)
 
 
 class Corrected(nn.Module):

@@ -77,6 +77,7 @@ class Params(BaseModel):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     ema_decay: Fraction = 0.9997
     bf16: bool = False  # train in bfloat16 where the hardware has it; loss and metrics stay in float32
+    compile: bool = False  # torch.compile the model on a GPU; what cannot be compiled runs as it is
 
     # cross-fitting (galc-plus and the estimators that need posteriors of the clean labels)
     folds: Annotated[int, Field(ge=2)] = 3

@@ -39,20 +39,24 @@ class SmallLoss(nn.Module):
         self.register_buffer("labels", torch.zeros(images, num_classes, dtype=torch.bool))
         self.register_buffer("keep", torch.ones(images, num_classes, dtype=torch.bool))
         self.register_buffer("epoch", torch.ones((), dtype=torch.long))
+        self.chosen_for: int | None = None  # what ``epoch`` holds, read back from the device once a training
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
-        if batch.epoch > self.epoch:
+        if self.chosen_for is None:
+            self.chosen_for = int(self.epoch)
+        if batch.epoch > self.chosen_for:
             self.select(batch.epoch)
         losses = self.elementwise(logits, batch.targets)
-        noisy = batch.rows[~batch.trusted]
-        self.losses[noisy] = losses.detach()[~batch.trusted].float()
-        self.labels[noisy] = batch.targets[~batch.trusted] > 0.5
-        return torch.where(self.keep[batch.rows], losses, torch.zeros_like(losses))
+        rows, trusted = batch.rows, batch.trusted[:, None]
+        self.losses[rows] = torch.where(trusted, self.losses[rows], losses.detach().float())
+        self.labels[rows] = torch.where(trusted, self.labels[rows], batch.targets > 0.5)
+        return torch.where(self.keep[rows], losses, torch.zeros_like(losses))
 
     @torch.no_grad()
     def select(self, epoch: int) -> None:
         """Choose the labels that count in ``epoch`` by the losses of the one before."""
         self.epoch.fill_(epoch)
+        self.chosen_for = epoch
         seen = ~self.losses[:, :1].isnan()
         present, absent = self.labels & seen, ~self.labels & seen
         wrong, lost = wrong_shares(present.sum(0) / seen.sum().clamp(min=1), self.transition, self.added)

@@ -26,9 +26,9 @@ from galc.trainer import Fit, Recipe, fit, predict
 
 Log = Callable[[str], None] | None
 # modules whose code decides a result; figures, readers and reports do not
-SCIENCE = """asl attribution augment batch checks correction crossfit dual_t elr estimator filtering label_sets
-likelihood metrics mixup models noise noise_draw noise_file noise_flip noise_kinds noise_weak noisy objectives
-optimizer reweighting robust setup small_loss stages study t_revision trainer"""
+SCIENCE = """asl attribution augment batch checkpoint checks correction crossfit dual_t elr estimator filtering label_sets
+likelihood loader metrics mixup models noise noise_draw noise_file noise_flip noise_kinds noise_weak noisy objectives
+optimizer parallel precision reweighting robust setup small_loss stages study t_revision trainer"""
 
 PARTS = ("transition", "removed", "added")  # of an estimate that is a whole Noise
 
@@ -53,7 +53,7 @@ class Stages(NoisyData):
         p = self.params
         # what else decides the inputs (data set, backbone, image size, ...) is in the setup's digest, by content
         names = "gold_fraction gold_holdout single_label_limit mode backbone weights hidden dropout input_dropout"
-        names += " epochs batch_size learning_rate weight_decay ema_decay bf16 folds fold_epochs"
+        names += " epochs batch_size learning_rate weight_decay ema_decay bf16 compile folds fold_epochs"
         values = {name: getattr(p, name) for name in names.split()}
         values["split"] = self.split_digest
         return values | {"split_seed": self.split_seed, "data": self.setup.digest, "code": code_digest()}
@@ -84,7 +84,11 @@ class Stages(NoisyData):
             return metrics.evaluate(torch.sigmoid(self.test_logits(model)), self.test.labels)
 
     def test_logits(self, model: nn.Module) -> Tensor:
-        return predict(model, self.setup.test_inputs, transform=self.setup.prepare)
+        return self.predict(model, self.setup.test_inputs)
+
+    def predict(self, model: nn.Module, inputs: Tensor, index: Tensor | None = None) -> Tensor:
+        """(n, K) logits for ``inputs[index]`` (all without index), in the precision of the training."""
+        return predict(model, inputs, index, self.setup.prepare, bf16=self.params.bf16)
 
     @cached_property
     def gold_fold(self) -> Tensor:
@@ -97,7 +101,7 @@ class Stages(NoisyData):
 
     def gold_mAP(self, model: nn.Module) -> float:
         """mAP on the held-out gold images, over the classes that they have."""
-        logits = predict(model, self.setup.inputs, self.gold_fold, self.setup.prepare)
+        logits = self.predict(model, self.setup.inputs, self.gold_fold)
         return metrics.evaluate(torch.sigmoid(logits), self.train.labels[self.gold_fold])["mAP"]
 
     def fit(
@@ -150,7 +154,7 @@ class Stages(NoisyData):
             self._say("step 1: training f on the silver images")
             checkpoint = self._checkpoint("silver", key)
             done = self.fit(self.training_set(self.split.silver), objectives.plain("asl"), checkpoint)
-            train = predict(done.model, self.setup.inputs, transform=self.setup.prepare)
+            train = self.predict(done.model, self.setup.inputs)
             arrays = {"logits": train.numpy(), "test_logits": self.test_logits(done.model).numpy()}
             checkpoint.unlink(missing_ok=True)
             return arrays, {"history": done.history}

@@ -14,7 +14,6 @@ from galc.noise import Estimate, Noise, parts
 from galc.params import Params
 from galc.record import RunRecord, environment
 from galc.stages import Log, Stages
-from galc.trainer import predict
 
 
 class Study(Stages):
@@ -95,7 +94,7 @@ class Study(Stages):
             summary |= {f"C_{k}": v for k, v in errors.items()}
         details = {
             "params": self.params.model_dump(),
-            "steps": self.params.epochs * -(-len(data.targets) // self.params.batch_size),
+            "steps": done.steps,
             "images": len(data.targets),
             "held_out": len(self.gold_fold) if method.gold_stop else 0,
             "fallback": self._fallback(),
@@ -111,7 +110,7 @@ class Study(Stages):
         held = self.split.held
         if not len(held):
             return {}
-        logits = predict(model, self.setup.inputs, held, transform=self.setup.prepare)
+        logits = self.predict(model, self.setup.inputs, held)
         held_scores, labels = torch.sigmoid(logits), self.train.labels[held]
         threshold = metrics.best_threshold(held_scores, labels)
         at_gold = metrics.evaluate(scores, self.test.labels, threshold)

@@ -5,7 +5,10 @@ decay on weights only, a OneCycle learning rate, an exponential moving average o
 epoch as the result. The best epoch and the averaged weights are recorded beside it, never chosen from.
 
 Every epoch draws its randomness from (seed, epoch) alone, so a run that was killed and resumed is the same
-run: bit for bit on a CPU.
+run: bit for bit on a CPU. After a SIGTERM it is resumed at the very step.
+
+A step never waits for a GPU: what it needs lies there or is on its way (`galc.loader`), what it gives is looked at when
+the epoch ends.
 """
 
 import copy
@@ -17,21 +20,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from galc import optimizer, store
-from galc.batch import Loss, TrainingSet
+from galc import checkpoint as saved_state
+from galc import checks, loader, memory, optimizer, parallel, store
+from galc.batch import Batch, Loss, TrainingSet
+from galc.checkpoint import under
 from galc.mixup import mixed
 from galc.models import to_device_layout
+from galc.precision import Compiled, autocast, in_layout
+from galc.preempt import Preemption
 
-# a batch as it is stored -> a batch as the model takes it
-Transform = Callable[[torch.Tensor], torch.Tensor]
+# a batch as it is stored -> a batch as the model takes it; with an attribute ``draws``, (batch, uniform numbers (B,
+# draws) on the CPU) -> the same, each image by a row of its own (`galc.augment`)
+Transform = Callable[..., torch.Tensor]
+AGREE = 10  # steps between two looks of several processes at whether one of them is to stop
+SAVING = 0.05  # the share of the time that may go into checkpoints
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train; the values of `galc.params.Params`.
 
+    batch_size: of all processes together
+    bf16, compile: bfloat16 inside the model; torch.compile of it, on a GPU alone
     mixup: a of the Beta(a, a) that mixes the images of a batch in pairs (Zhang et al. 2018); 0 mixes nothing
     """
 
@@ -42,6 +54,7 @@ class Recipe:
     pct_start: float = 0.2
     ema_decay: float = 0.9997
     bf16: bool = False
+    compile: bool = False
     mixup: float = 0.0
 
 
@@ -49,13 +62,15 @@ class Recipe:
 class Fit:
     """A finished training: the model and its moving average after ``epoch``, and one record an epoch.
 
-    ``epoch`` counts from 1: the last one, or the chosen one where there was a choice. 0: none was trained.
+    ``epoch`` counts from 1: the last one, or the chosen one where there was a choice. 0: none was trained. ``steps`` is
+    the number of updates of the whole training.
     """
 
     model: nn.Module
     ema: nn.Module
     history: list[dict] = field(default_factory=list)
     epoch: int = 0
+    steps: int = 0
 
 
 def fit(
@@ -78,34 +93,62 @@ def fit(
     ``monitor(model)`` gives the metrics of an epoch (model in eval mode); nothing is selected by them.
     ``choose(model)`` gives the score of an epoch on images that are not trained on: the weights of the epoch with
     the highest score, the first of equals, are the result; the history has the scores as "choice".
-    ``checkpoint`` names a file to resume from and to write at most every ``checkpoint_seconds``.
+    ``checkpoint`` names a file to resume from and to write at most every ``checkpoint_seconds``, and when SIGTERM comes,
+    which then ends the process. Of several processes (`galc.parallel`), the first one writes it, and logs.
     Raises FloatingPointError, naming epoch and step, as soon as an epoch met a loss or left a weight that is not
-    finite; the last checkpoint stays. Raises ValueError for a checkpoint of another run.
+    finite, and MemoryError with a batch size that fits where a GPU has too little; the last checkpoint stays. Raises
+    ValueError for a checkpoint of another run, and for less images than a step needs.
     """
     run = _Run(model, data, loss, recipe, seed, transform, choose)
     if checkpoint is not None:
-        run.resume(checkpoint)
-    saved = time.monotonic()
-    while run.epoch < recipe.epochs:
-        started = time.monotonic()
-        record = {"epoch": run.epoch + 1, "loss": run.train_epoch(), "lr": run.scheduler.get_last_lr()[0]}
-        record["seconds"] = time.monotonic() - started
-        if monitor is not None:
-            model.eval()
-            record |= monitor(model)
-        if choose is not None:
-            record["choice"] = run.score_epoch()
-        run.history.append(record)
-        if log is not None:
-            left = (recipe.epochs - run.epoch) * (time.monotonic() - started)
-            log(describe(record, recipe.epochs) + f"  {left:4.0f} s left")
-        if checkpoint is not None and time.monotonic() - saved >= checkpoint_seconds:
-            run.save(checkpoint)
-            saved = time.monotonic()
+        saved_state.load(run, checkpoint)
+    pace = _Pace(checkpoint_seconds)
+    with Preemption() as stop:
+        while run.epoch < recipe.epochs:
+            started = time.monotonic()
+            mean_loss = run.train_epoch(stop)
+            if mean_loss is not None:
+                record = {"epoch": run.epoch, "loss": mean_loss, "lr": run.scheduler.get_last_lr()[0]}
+                record["seconds"] = time.monotonic() - started
+                if monitor is not None:
+                    run.model.eval()
+                    record |= monitor(run.model)
+                if choose is not None:
+                    record["choice"] = run.score_epoch()
+                run.history.append(record)
+                if log is not None and parallel.rank() == 0:
+                    left = (recipe.epochs - run.epoch) * (time.monotonic() - started)
+                    log(describe(record, recipe.epochs) + f"  {left:4.0f} s left")
+            leaving = mean_loss is None or parallel.any_of(stop.asked)
+            if checkpoint is not None and (leaving or pace.is_due()):
+                with pace:
+                    saved_state.save(run, checkpoint)
+            if leaving:
+                parallel.any_of(False)  # nobody goes before the first process has written
+                stop.leave()
     run.take_chosen()
-    model.eval()
+    run.model.eval()
     run.ema.eval()
-    return Fit(model, run.ema, run.history, run.chosen_epoch or run.epoch)
+    return Fit(run.model, run.ema, run.history, run.chosen_epoch or run.epoch, run.step)
+
+
+class _Pace:
+    """When to write a checkpoint: not within ``seconds``, and only as often as takes `SAVING` of the time at most."""
+
+    def __init__(self, seconds: float):
+        self.seconds, self.cost, self.last = seconds, 0.0, time.monotonic()
+
+    def is_due(self) -> bool:
+        """The first process decides: clocks differ."""
+        wait = max(self.seconds, self.cost / SAVING if self.seconds else 0.0)
+        return parallel.any_of(parallel.rank() == 0 and time.monotonic() - self.last >= wait)
+
+    def __enter__(self) -> None:
+        self.began = time.monotonic()
+
+    def __exit__(self, *_) -> None:
+        self.last = time.monotonic()
+        self.cost = self.last - self.began
 
 
 def describe(record: dict, epochs: int) -> str:
@@ -118,17 +161,24 @@ class _Run:
     """The state of one training: all that a checkpoint must hold."""
 
     def __init__(self, model, data, loss, recipe, seed, transform, choose=None):
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = to_device_layout(model, self.device)
+        self.device = parallel.device()
+        self.model = parallel.with_shared_statistics(to_device_layout(model, self.device), self.device)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
+        self.network = parallel.wrap(self.model, self.device)  # as it is called in a step
+        if recipe.compile and self.device.type == "cuda":
+            self.network = Compiled(self.network)
         self.loss = loss.to(self.device) if isinstance(loss, nn.Module) else loss
-        self.data, self.recipe, self.seed = data, recipe, seed
+        self.data, self.recipe, self.seed = data.on(self.device), recipe, seed
         self.transform, self.choose = transform or (lambda batch: batch), choose
-        groups = optimizer.groups(model, self.parts.get("loss"), recipe.weight_decay)
+        groups = optimizer.groups(self.model, self.parts.get("loss"), recipe.weight_decay)
         self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate, fused=True)
-        steps = recipe.epochs * math.ceil(len(data.targets) / recipe.batch_size)
+        norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+        self.least = parallel.count() * (2 if norms else 1)  # images of a step
+        steps = recipe.epochs * len(loader.split(data.index, recipe.batch_size, self.least))
         self.scheduler = optimizer.one_cycle(self.optimizer, recipe.learning_rate, steps, recipe.pct_start)
         self.epoch, self.step, self.history = 0, 0, []
+        self.losses, self.random = [], {}  # of the steps of an epoch that was interrupted, and the generators there
+        self.checked = False  # whether the loss has seen a batch, and with it all that it will ever check
         self.chosen_epoch, self.best, self.chosen = 0, -math.inf, {}
 
     @property
@@ -157,23 +207,54 @@ class _Run:
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
         for part, module in self.parts.items():
-            module.load_state_dict(_under(f"{part}/", state))
+            module.load_state_dict(under(f"{part}/", state))
 
-    def train_epoch(self) -> float:
-        """One pass over the data; returns the mean loss. With a plain loss no step waits for the device."""
+    def train_epoch(self, stop: Preemption) -> float | None:
+        """One pass over the data; returns the mean loss, or None where it was stopped, ready to be saved."""
         self.model.train()
         seed = int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0])
-        torch.manual_seed(seed)
-        order = torch.randperm(len(self.data.targets), generator=torch.Generator().manual_seed(seed))
-        losses = [self.train_step(batch) for batch in order.split(self.recipe.batch_size)]
-        losses = torch.stack(losses).cpu()
+        torch.manual_seed(seed + parallel.rank())  # the masks of dropout differ between processes
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self.data.targets), generator=generator)
+        draws = torch.rand(len(order), getattr(self.transform, "draws", 0), generator=generator)
+        parts, numbers = (loader.split(rows, self.recipe.batch_size, self.least) for rows in (order, draws))
+        shares = [parallel.share(rows) for rows in parts]
+        first = len(self.losses)
+        saved_state.set_random_state(self.random)
+        stream = loader.batches(self.data.inputs, [self.data.index[rows] for rows in shares[first:]], self.device)
+        for step, inputs in enumerate(stream, first):
+            drawn = (parallel.share(numbers[step]),) if draws.shape[1] else ()
+            self.losses.append(self.train_step(shares[step], inputs, drawn, len(parts[step])))
+            if self.is_stopped(stop, step):
+                self.agree(torch.cat(shares[: step + 1]), torch.cat([order[:0], *parts[step + 1 :]]))
+                return None
+        self.agree(torch.cat(shares), order[:0])
+        losses = parallel.total(torch.stack(self.losses))
+        self.losses, self.random = [], {}
+        self.look_at(losses)
+        self.epoch += 1
+        return float(losses.mean())
+
+    def is_stopped(self, stop: Preemption, step: int) -> bool:
+        """Whether the training ends after this step, in all processes alike."""
+        if parallel.count() == 1:
+            return stop.asked
+        return step % AGREE == 0 and parallel.any_of(stop.asked)
+
+    def agree(self, met: Tensor, unmet: Tensor) -> None:
+        """Make the state of all processes one: what each has of the rows it has ``met``, of others the first's."""
+        parallel.same_buffers(self.model)
+        parallel.same_buffers(self.ema)
+        owned = torch.cat([met, unmet]) if parallel.rank() == 0 else met
+        parallel.merge_memory(self.parts.get("loss"), owned, len(self.data.targets))
+
+    def look_at(self, losses: Tensor) -> None:
+        """FloatingPointError unless the losses of an epoch, and the weights after it, are finite."""
         if not torch.isfinite(losses).all():
             step = int((~torch.isfinite(losses)).nonzero()[0])
             raise self.failure(f"the loss became {losses[step]:.3g}", step + 1)
         if not all(torch.isfinite(p).all() for group in self.optimizer.param_groups for p in group["params"]):
             raise self.failure("weights became NaN or infinite", len(losses))  # by the last step: its loss was finite
-        self.epoch += 1
-        return float(losses.mean())
 
     def failure(self, what: str, step: int) -> FloatingPointError:
         return FloatingPointError(
@@ -181,25 +262,50 @@ class _Run:
             f"({self.recipe.learning_rate:g}) or check the correction matrix for zero or negative entries"
         )
 
-    def train_step(self, rows: torch.Tensor) -> torch.Tensor:
-        inputs = self.data.inputs[self.data.index[rows]].to(self.device, non_blocking=True)
-        batch = self.data.batch(rows, self.epoch + 1, self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
-            inputs, loss = mixed(self.transform(inputs), self.loss, self.recipe.mixup)
-            logits = self.model(inputs)
-        try:
-            value = loss(logits.float(), batch)
-        except ValueError:  # corrections refuse scores that are not finite; the epoch's end names the step
-            if torch.isfinite(logits).all():
-                raise
-            value = logits.sum()
+    def train_step(self, rows: Tensor, inputs: Tensor, drawn: tuple, images: int) -> Tensor:
+        """One update by this process's ``rows`` of a batch of ``images``; returns its part of the batch's mean loss."""
+        batch = self.data.batch(rows, self.epoch + 1)
         self.optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        share = len(rows) / images
+        try:
+            value = self.backward(self.network, inputs, batch, drawn, share * parallel.count())
+        except memory.OUT:
+            value = None  # outside of this block nothing holds what the step has computed
+        if value is None:
+            raise MemoryError(self.too_large(inputs, batch, drawn))
+        parallel.average_gradients(self.parts.get("loss"))
         self.optimizer.step()
         self.scheduler.step()
         self.step += 1
         self.update_ema()
+        return value * share
+
+    def backward(self, network: Callable, inputs: Tensor, batch: Batch, drawn: tuple, weight: float = 1.0) -> Tensor:
+        """The loss of a batch, its gradients, times ``weight``, left in the parameters."""
+        with autocast(self.device, self.recipe.bf16):
+            inputs, loss = mixed(self.transform(inputs, *drawn), self.loss, self.recipe.mixup)
+            logits = network(in_layout(inputs, self.model))
+        with checks.trusting(self.checked):
+            try:
+                value = loss(logits.float(), batch)
+            except ValueError:  # corrections refuse scores that are not finite; the epoch's end names the step
+                if torch.isfinite(logits).all():
+                    raise
+                value = logits.sum()
+        self.checked = True
+        (value if weight == 1 else value * weight).backward()
         return value.detach()
+
+    def too_large(self, inputs: Tensor, batch: Batch, drawn: tuple) -> str:
+        """What to say of a batch that does not fit in the GPU's memory, by trying smaller ones."""
+
+        def step(images: int) -> None:
+            self.optimizer.zero_grad(set_to_none=True)
+            part = batch.take(torch.arange(images, device=self.device))
+            self.backward(self.model, inputs[:images], part, tuple(numbers[:images] for numbers in drawn))
+
+        fits = memory.largest_that_fits(step, len(inputs))
+        return memory.message(self.recipe.batch_size, fits, parallel.count())
 
     @torch.no_grad()
     def update_ema(self) -> None:
@@ -208,57 +314,44 @@ class _Run:
         for average, current in zip(self.ema.buffers(), self.model.buffers(), strict=True):
             average.copy_(current)  # running statistics and counters are averages already
 
-    def save(self, path: Path) -> None:
-        arrays = {name: value.cpu().numpy() for name, value in self.state().items()}
-        arrays |= {f"chosen/{name}": value.cpu().numpy() for name, value in self.chosen.items()}
-        arrays |= {f"adam/{name}": value for name, value in optimizer.arrays(self.optimizer).items()}
-        record = {
-            "fingerprint": self.fingerprint(),
-            "epoch": self.epoch,
-            "step": self.step,
-            "history": self.history,
-            "chosen_epoch": self.chosen_epoch,
-            "groups": self.optimizer.state_dict()["param_groups"],
-            "schedule": optimizer.schedule(self.scheduler),
-        }
-        store.save(path, arrays, record)
-
-    def resume(self, path: Path) -> None:
-        """Take up a checkpoint of this very run; one of another recipe, model, data or seed is an error."""
-        entry = store.read(path)
-        if entry is None:
-            return
-        if entry.record["fingerprint"] != self.fingerprint():
-            raise ValueError(
-                f"checkpoint {path} belongs to another recipe, model, data set or seed; remove it or name another"
-            )
-        arrays = {name: torch.from_numpy(array) for name, array in entry.arrays.items()}
-        self.load(arrays)
-        optimizer.load(self.optimizer, _under("adam/", arrays), entry.record["groups"])
-        self.scheduler.load_state_dict(entry.record["schedule"])
-        self.epoch, self.step, self.history = (entry.record[name] for name in ("epoch", "step", "history"))
-        self.chosen, self.chosen_epoch = _under("chosen/", arrays), entry.record["chosen_epoch"]
-        self.best = self.history[self.chosen_epoch - 1]["choice"] if self.chosen else -math.inf
-
     def fingerprint(self) -> str:
-        data = store.array_digest(*(t.numpy() for t in (self.data.index, self.data.targets, self.data.trusted)))
+        data = store.array_digest(
+            *(t.numpy(force=True) for t in (self.data.index, self.data.targets, self.data.trusted))
+        )
         loss = {name: list(value.shape) for name, value in self.state().items() if name.startswith("loss/")}
         own = [str(self.model), loss, self.choose is not None]
         return store.digest([vars(self.recipe), self.seed, data, self.data.inputs.shape, *own])
 
 
-def _under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-
-
 @torch.inference_mode()
 def predict(
-    model: nn.Module, inputs: torch.Tensor, index: torch.Tensor | None = None, transform=None, batch_size: int = 512
-) -> torch.Tensor:
-    """(n, K) float32 logits, on the CPU, of a model in eval mode for ``inputs[index]`` (all inputs without index)."""
+    model: nn.Module,
+    inputs: Tensor,
+    index: Tensor | None = None,
+    transform: Transform | None = None,
+    batch_size: int = 512,
+    bf16: bool = False,
+) -> Tensor:
+    """(n, K) float32 logits, on the CPU, of a model in eval mode for ``inputs[index]`` (all inputs without index).
+
+    Each of several processes takes a part, and gets all. A batch that does not fit in a GPU's memory is halved.
+    """
     model.eval()
     device = next(model.parameters()).device
     transform = transform or (lambda batch: batch)
     index = torch.arange(len(inputs)) if index is None else index
-    parts = [model(transform(inputs[part].to(device))).float().cpu() for part in index.split(batch_size)]
-    return torch.cat(parts)
+    everyone = len(index) < parallel.count()  # so few that each process takes them all
+    own = torch.arange(len(index)) if everyone else parallel.share(torch.arange(len(index)))
+
+    def forward(batch: Tensor) -> Tensor:
+        try:
+            with autocast(device, bf16):
+                return model(in_layout(transform(batch), model)).float()
+        except memory.OUT:
+            if len(batch) == 1:
+                raise
+        return torch.cat([forward(part) for part in batch.chunk(2)])
+
+    stream = loader.batches(inputs, index[own].split(batch_size), device)
+    rows = torch.cat([forward(batch).cpu() for batch in stream])
+    return rows if everyone else parallel.gathered(rows, int(own[0]), len(index))

@@ -1,8 +1,13 @@
 """Augmentation: each image its own draw, from the seed, in the range that models take."""
 
-import torch
+from functools import partial
 
+import torch
+from torchvision.transforms.v2 import RandAugment
+
+from galc import augment
 from galc.augment import Augment, cutout, to_unit
+from host import NothingReadBack
 
 
 def grey(n: int, size: int = 32) -> torch.Tensor:
@@ -60,6 +65,54 @@ def test_randaugment_changes_images_each_in_its_own_way():
     changed = painted(out.reshape(16, 3, 32, 32) - to_unit(image), 0.0).float().mean((1, 2))
     assert (changed > 0.1).sum() > 8
     assert len({tuple(o.flatten().tolist()) for o in out}) > 8
+
+
+def test_a_batch_equals_torchvisions_operations_image_by_image():
+    generator = torch.Generator().manual_seed(0)
+    smooth = 255 * torch.nn.functional.interpolate(torch.rand(4, 3, 6, 6, generator=generator), (33, 48))
+    images = torch.cat(
+        [smooth.to(torch.uint8), torch.randint(0, 256, (4, 3, 33, 48), dtype=torch.uint8), grey(2, 48)[:, :, :33]]
+    )
+    theirs = RandAugment()
+    for number, name in enumerate(augment.OPERATIONS):
+        levels, signed = theirs._AUGMENTATION_SPACE[name]
+        level = levels(31, 33, 48)
+        for sign in (-1, 1):
+            level_now = 0.0 if level is None else float(level[9]) * (sign if signed else 1)
+            apply = partial(theirs._apply_image_or_video_transform, transform_id=name, magnitude=level_now)
+            expected = torch.stack(
+                [apply(image, interpolation=theirs.interpolation, fill=theirs._fill) for image in images]
+            )
+            which = torch.full((10,), (number + 0.5) / len(augment.OPERATIONS))
+            got = augment.randaugment(images, which, torch.full((10,), 0.5 + 0.1 * sign))
+            off = (got.int() - expected.int()).abs()
+            assert off.max() <= 1 and (off > 0).float().mean() < 0.05, name  # rounding of halves
+            assert off.max() == 0 or name in ("Color", "Sharpness", "AutoContrast")
+
+
+def test_every_operation_is_drawn_as_often_on_either_side():
+    draws = torch.rand(20_000, 2, generator=torch.Generator().manual_seed(0))
+    chosen = (draws[:, 0] * len(augment.OPERATIONS)).long()
+    assert (chosen.bincount(minlength=14) / 20_000 - 1 / 14).abs().max() < 0.01
+    matrices = augment.inverse_matrices(chosen, torch.where(draws[:, 1] <= 0.5, -1.0, 1.0), 32, 32)
+    right = matrices[chosen == augment.OPERATIONS.index("TranslateX")][:, 0, 2] < 0
+    assert 0.45 < right.float().mean() < 0.55
+
+
+def test_an_image_is_augmented_alike_in_any_batch():
+    images = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8)
+    draws = torch.rand(12, Augment.draws)
+    whole = Augment()(images, draws)
+    order = torch.randperm(12)
+    torch.testing.assert_close(Augment()(images[order], draws[order]), whole[order])
+    parts = [Augment()(images[n : n + 5], draws[n : n + 5]) for n in (0, 5, 10)]
+    torch.testing.assert_close(torch.cat(parts), whole)
+
+
+def test_a_gpu_would_never_be_waited_for():
+    images, draws = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8), torch.rand(64, Augment.draws)
+    with NothingReadBack():
+        Augment()(images, draws)
 
 
 def test_the_seed_of_the_global_generator_gives_the_augmentation():

@@ -12,7 +12,7 @@ def its(n: int = 9) -> TrainingSet:
 
 def test_a_batch_holds_the_labels_of_its_rows():
     rows = torch.tensor([5, 0, 8])
-    batch = its().batch(rows, 4, torch.device("cpu"))
+    batch = its().batch(rows, 4)
     assert torch.equal(batch.rows, rows) and batch.epoch == 4
     assert torch.equal(batch.targets, its().targets[rows])
     assert batch.trusted.tolist() == [False, True, True]

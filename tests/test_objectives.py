@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from galc import correction
+from galc import checks, correction
 from galc.asl import calibrate
 from galc.batch import Batch
 from galc.noise import pair_flip, symmetric
-from galc.objectives import PLAIN, Task, corrected, plain, probabilities, weighted
+from galc.objectives import CORRECTIONS, PLAIN, Task, corrected, plain, probabilities, weighted
+from host import NothingReadBack
 
 K = 5
 CORRECTED = [
@@ -166,3 +167,38 @@ def test_probabilities_of_cross_entropy_are_the_sigmoid_and_those_of_asl_its_cal
     logits, _, _ = batch()
     torch.testing.assert_close(probabilities("bce", logits), logits.sigmoid())
     torch.testing.assert_close(probabilities("asl", logits), calibrate(logits.sigmoid()), atol=1e-6, rtol=1e-5)
+
+
+# --- on a GPU --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CORRECTIONS)
+def test_after_the_first_step_no_loss_makes_the_processor_wait_for_a_gpu(name):
+    logits, targets, trusted = batch()
+    logits.requires_grad_()
+    loss = corrected(name, Task(symmetric(K, 0.4).float(), 12, K, 4, loss_of(name), torch.full((K,), 0.01)))
+    values = []
+    for epoch in (1, 2, 4):
+        on = Batch(targets, trusted, torch.arange(12), epoch)
+        loss(logits, on)
+        with checks.trusting(), NothingReadBack():
+            value = loss(logits, on)
+            value.backward()
+        values.append(value)
+    assert all(torch.isfinite(value) for value in values)
+
+
+def test_a_matrix_is_on_the_device_of_the_loss_and_in_no_checkpoint():
+    loss = corrected("forward-bce", task("forward-bce", symmetric(K, 0.4).float())).to("meta")
+    assert loss.noisy.transition.is_meta and not loss.state_dict()
+
+
+def test_trusted_values_are_not_looked_at_and_wrong_shapes_still_are():
+    wrong = torch.full((K, K), torch.nan)
+    with checks.trusting():
+        assert checks.check_transition(wrong) is wrong
+        assert calibrate(torch.tensor([2.0])).shape == (1,)
+        with pytest.raises(ValueError, match="must be"):
+            checks.check_transition(wrong[:2])
+    with pytest.raises(ValueError, match="NaN"):
+        checks.check_transition(wrong)

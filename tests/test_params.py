@@ -46,6 +46,7 @@ WRONG = {
     "weight_decay": ["none", None, -1e-4, float("inf")],
     "ema_decay": [None, "0.9", 1.0, -0.1],
     "bf16": [1, "yes", None],
+    "compile": [1, "yes", None],
     "folds": [3.0, None, 1],
     "fold_epochs": ["5", None, 0],
 }

@@ -365,6 +365,7 @@ OTHER = {
     "weight_decay": 0.0,
     "ema_decay": 0.99,
     "bf16": True,
+    "compile": True,
     "folds": 3,
     "fold_epochs": 3,
 }
@@ -393,8 +394,8 @@ def test_the_same_data_in_another_folder_is_the_same_run(tiny, colours, tmp_path
 
 # modules that a run imports and that do not decide its numbers: their effect is in the keys by content or value
 NEUTRAL = set(
-    """backbone costs csv_reader data download images methods params pictogram_glyphs pictogram_labels pictogram_scenes
-    pictograms progress readers record store""".split()  # noqa: SIM905
+    """backbone costs csv_reader data download images memory methods params pictogram_glyphs pictogram_labels
+    pictogram_scenes pictograms preempt progress readers record store""".split()  # noqa: SIM905
 )
 
 

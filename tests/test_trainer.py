@@ -116,6 +116,95 @@ def test_a_finished_run_is_taken_from_its_checkpoint(tmp_path):
     assert_same(whole, again)
 
 
+class Tiring:
+    """A transform that does something in step ``step`` of this process, counted from 1, and changes nothing."""
+
+    def __init__(self, step: int, what):
+        self.steps, self.step, self.what = 0, step, what
+
+    def __call__(self, batch):
+        self.steps += 1
+        if self.steps == self.step:
+            self.what()
+        return batch
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 8])
+def test_sigterm_saves_the_very_step_and_ends_the_process(step, tmp_path):
+    left = []
+    handler = lambda *_: left.append(1)  # noqa: E731
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        checkpoint = tmp_path / "checkpoint"
+        tired = Tiring(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(SystemExit) as end:
+            fit(probe(), data(), Memory(), RECIPE, 3, transform=tired, checkpoint=checkpoint, monitor=norm)
+        assert end.value.code == 143 and left == [1]  # what the caller does with the signal comes after
+        assert tired.steps == step and checkpoint.exists()
+        assert signal.getsignal(signal.SIGTERM) is handler
+        whole, resumed, rest = Memory(), Memory(), Tiring(0, None)
+        done = fit(probe(99), data(), resumed, RECIPE, 3, transform=rest, checkpoint=checkpoint, monitor=norm)
+        assert rest.steps == 15 - step
+        assert_same(fit(probe(), data(), whole, RECIPE, 3, monitor=norm), done)
+        assert torch.equal(whole.last, resumed.last) and torch.equal(whole.bias, resumed.bias)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_in_a_fine_tuning_with_augmentation_is_resumed_bit_for_bit(tmp_path):
+    recipe, steps = Recipe(epochs=2, batch_size=6, learning_rate=1e-3), []
+
+    class Preempted(Augment):
+        def __call__(self, batch, draws):
+            steps.append(1)
+            if len(steps) == 6:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().__call__(batch, draws)
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit):
+            fit(backbone(), images(), ASL, recipe, 0, transform=Preempted(), checkpoint=tmp_path / "c")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(steps) == 6
+    resumed = fit(backbone(), images(), ASL, recipe, 0, transform=Augment(), checkpoint=tmp_path / "c")
+    assert_same(fit(backbone(), images(), ASL, recipe, 0, transform=Augment()), resumed)
+
+
+def train_until_terminated(checkpoint: Path) -> None:
+    tired = Tiring(8, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    fit(probe(), data(), ASL, RECIPE, 3, transform=tired, checkpoint=checkpoint)
+
+
+def test_a_process_that_does_not_handle_sigterm_ends_by_it_once_it_has_saved(tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    process = multiprocessing.get_context("spawn").Process(target=train_until_terminated, args=(checkpoint,))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGTERM
+    rest = Tiring(0, None)
+    resumed = fit(probe(), data(), ASL, RECIPE, 3, transform=rest, checkpoint=checkpoint)
+    assert rest.steps == 15 - 8
+    assert_same(fit(probe(), data(), ASL, RECIPE, 3), resumed)
+
+
+def test_checkpoints_take_a_twentieth_of_the_time_at_most(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: now[0])
+    pace = trainer._Pace(30)
+    now[0] = 29
+    assert not pace.is_due()
+    now[0] = 30
+    assert pace.is_due()
+    with pace:
+        now[0] += 5  # seconds to write it
+    now[0] += 99
+    assert not pace.is_due()
+    now[0] += 1
+    assert pace.is_due()
+
+
 def train_until_killed(checkpoint: Path) -> None:
     """SIGKILL in the middle of the third epoch, as by the out-of-memory killer."""
     steps = []
@@ -210,7 +299,7 @@ def test_the_loop_equals_a_plain_one_with_adam_and_one_cycle():
         for start in (0, 10, 20):
             batch = order[start : start + 10]
             optimizer.zero_grad()
-            ASL(model(own.inputs[own.index[batch]]), own.batch(batch, epoch + 1, torch.device("cpu"))).backward()
+            ASL(model(own.inputs[own.index[batch]]), own.batch(batch, epoch + 1)).backward()
             optimizer.step()
             scheduler.step()
     for got, expected in zip(done.model.parameters(), model.parameters(), strict=True):
@@ -221,9 +310,9 @@ def rates(recipe: Recipe, n: int, monkeypatch) -> list[float]:
     """The learning rate of every step."""
     seen, step = [], trainer._Run.train_step
 
-    def spy(self, batch):
+    def spy(self, *batch):
         seen.append([group["lr"] for group in self.optimizer.param_groups])
-        return step(self, batch)
+        return step(self, *batch)
 
     monkeypatch.setattr(trainer._Run, "train_step", spy)
     fit(probe(), data(n), ASL, recipe, 0)
@@ -539,6 +628,73 @@ def test_bfloat16_stays_finite_and_keeps_weights_and_loss_in_float32():
     plain = fit(backbone(), images(), ASL, Recipe(epochs=2, batch_size=12), 0, transform=to_unit)
     losses = [[record["loss"] for record in run.history] for run in (done, plain)]
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def test_the_same_seed_augments_alike_and_another_epoch_otherwise():
+    seen = []
+
+    class Spy(Augment):
+        def __call__(self, batch, draws):
+            seen.append(draws)
+            return super().__call__(batch, draws)
+
+    fit(backbone(), images(), ASL, Recipe(epochs=2, batch_size=10), 0, transform=Spy())
+    assert [tuple(draws.shape) for draws in seen] == [(10, Augment.draws), (10, Augment.draws), (4, Augment.draws)] * 2
+    assert not torch.equal(seen[0], seen[3])
+    again = seen.copy()
+    seen.clear()
+    fit(backbone(), images(), ASL, Recipe(epochs=2, batch_size=10), 0, transform=Spy())
+    assert all(torch.equal(one, other) for one, other in zip(seen, again, strict=True))
+
+
+def test_a_last_batch_of_one_image_does_not_stop_batch_norm():
+    own, sizes = images(13), []
+    spy = lambda batch: sizes.append(len(batch)) or to_unit(batch)  # noqa: E731
+    done = fit(backbone(), own, ASL, Recipe(epochs=2, batch_size=6), 0, transform=spy)
+    assert sizes == [6, 7] * 2 and done.steps == 4 and len(done.history) == 2
+    fit(probe(), data(21), ASL, Recipe(epochs=1, batch_size=10), 0, transform=lambda b: sizes.append(len(b)) or b)
+    assert sizes[4:] == [10, 10, 1]  # a model without it has its small batch
+    with pytest.raises(
+        ValueError, match="1 images to train on, at least 2 are needed: one a process, two with BatchNorm"
+    ):
+        fit(backbone(), images(1), ASL, Recipe(epochs=1), 0, transform=to_unit)
+
+
+def small_gpu(limit: int):
+    """A transform that runs out of GPU memory for more than ``limit`` images."""
+
+    def transform(batch):
+        if len(batch) > limit:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return to_unit(batch)
+
+    return transform
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [(5, "'batch_size' = 5 was tried and fits"), (2, "= 2 was tried"), (0, "not even one image fits")],
+)
+def test_out_of_memory_is_answered_with_the_batch_size_that_fits(limit, words, tmp_path):
+    recipe = Recipe(epochs=2, batch_size=20, learning_rate=1e-3)
+    with pytest.raises(MemoryError, match=rf"'batch_size' = 20 does not fit in the memory.*{words}") as error:
+        fit(backbone(), images(), ASL, recipe, 0, transform=small_gpu(limit), checkpoint=tmp_path / "c")
+    assert "'bf16' takes about half" in str(error.value)
+
+
+def test_a_prediction_takes_smaller_batches_where_a_gpu_has_too_little_memory():
+    model, own = backbone(), images()
+    expected = predict(model, own.inputs, transform=to_unit)
+    torch.testing.assert_close(predict(model, own.inputs, transform=small_gpu(3), batch_size=20), expected)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        predict(model, own.inputs, transform=small_gpu(0))
+
+
+def test_predictions_in_bfloat16_are_near_and_float32():
+    model, own = backbone(), images()
+    expected, got = (predict(model, own.inputs, transform=to_unit, bf16=bf16) for bf16 in (False, True))
+    assert got.dtype == torch.float32 and not torch.equal(got, expected)
+    torch.testing.assert_close(got, expected, atol=0.05, rtol=0.05)
 
 
 # --- prediction ----------------------------------------------------------------------------------------------------

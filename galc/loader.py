@@ -1,0 +1,101 @@
+"""The inputs of a training, batch by batch on its device, whatever memory they lie in.
+
+On a CPU a batch is an index into the inputs. On a GPU the whole data set is copied there once, if it fits, and a batch
+is an index again: COCO's 82,081 training images of 224 pixels are 12.4 GB. Else a thread gathers the next batches from
+the memory map into pinned memory and sends them on a stream of its own, while the GPU works on those before.
+"""
+
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+AHEAD = 3  # batches that are gathered while one is worked on
+SHARE = 0.5  # of the free memory that a data set may take: the rest is for the model and what it keeps for gradients
+
+_resident: dict[int, Tensor] = {}  # copies on the GPU, by the id of what they are copies of
+
+
+def batches(inputs: Tensor, parts: Sequence[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """``inputs[part]`` on ``device`` for each of ``parts``, int64 indices on the CPU, in order.
+
+    inputs: (N, ...) on the CPU; may be a memory map, and is never copied whole but to a GPU that has room for it.
+    """
+    if device.type == "cpu":
+        return (inputs[part] for part in parts)
+    if (copy := resident(inputs, device)) is not None:
+        return (copy[send(part, device)] for part in parts)
+    return stream(inputs, parts, device)
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Small values of the CPU on the device, without waiting for it."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+
+
+def resident(inputs: Tensor, device: torch.device) -> Tensor | None:
+    """The copy of ``inputs`` on the GPU, made at the first call and kept as long as they are; None if it does not fit."""
+    if id(inputs) not in _resident:
+        if not fits(inputs.nbytes, torch.cuda.mem_get_info(device)[0]):
+            return None
+        _resident[id(inputs)] = inputs.to(device, copy=True)
+        weakref.finalize(inputs, _resident.pop, id(inputs), None)
+    return _resident[id(inputs)]
+
+
+def fits(size: int, free: int) -> bool:
+    """Whether inputs of ``size`` bytes leave enough of ``free`` bytes for the training itself."""
+    return size <= SHARE * free
+
+
+def stream(inputs: Tensor, parts: Sequence[Tensor], device: torch.device, ahead: int = AHEAD) -> Iterator[Tensor]:
+    """Batches that a thread gathers and sends ahead, at most ``ahead`` of them."""
+    gpu = device.type == "cuda"
+    side = torch.cuda.Stream(device) if gpu else None
+
+    def gather(part: Tensor) -> tuple[Tensor, "torch.cuda.Event | None"]:
+        host = torch.empty((len(part), *inputs.shape[1:]), dtype=inputs.dtype, pin_memory=gpu)
+        torch.index_select(inputs, 0, part, out=host)
+        if not gpu:
+            return host, None
+        with torch.cuda.stream(side):  # torch keeps the pinned memory until the copy is done
+            return host.to(device, non_blocking=True), side.record_event()
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque = deque()
+        try:
+            for part in parts:
+                waiting.append(pool.submit(gather, part))
+                if len(waiting) > ahead:
+                    yield _arrived(*waiting.popleft().result())
+            while waiting:
+                yield _arrived(*waiting.popleft().result())
+        finally:  # also where the loop over the batches ends early
+            for future in waiting:
+                future.cancel()
+
+
+def _arrived(batch: Tensor, copied: "torch.cuda.Event | None") -> Tensor:
+    """The batch, for the current stream to work on once it has been copied; the processor does not wait."""
+    if copied is not None:
+        torch.cuda.current_stream(batch.device).wait_event(copied)
+        batch.record_stream(torch.cuda.current_stream(batch.device))
+    return batch
+
+
+def split(order: Tensor, size: int, least: int = 1) -> list[Tensor]:
+    """``order`` (n,) in batches of ``size``; a last one of less than ``least`` images joins the one before it.
+
+    Raises ValueError if there are less than ``least`` images in all.
+    """
+    if len(order) < least:
+        raise ValueError(
+            f"{len(order)} images to train on, at least {least} are needed: one a process, two with BatchNorm"
+        )
+    parts = list(order.split(size))
+    if len(parts[-1]) < least:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
