@@ -50,7 +50,7 @@ class Augment:
 
 
 def randaugment(images: Tensor, which: Tensor, sign: Tensor) -> Tensor:
-    """One operation for each of (B, 3, H, W) uint8 images: ``which`` and ``sign`` (B,) uniform in [0, 1), on the CPU."""
+    """One operation for each of (B, 3, H, W) uint8 images; ``which`` and ``sign`` (B,) are uniform, on the CPU."""
     chosen = (which * len(OPERATIONS)).long()
     signs = torch.where(sign <= 0.5, -1.0, 1.0)
     # images of one operation side by side, those that move first; signs in the order of the images

@@ -37,7 +37,7 @@ def send(values: Tensor, device: torch.device) -> Tensor:
 
 
 def resident(inputs: Tensor, device: torch.device) -> Tensor | None:
-    """The copy of ``inputs`` on the GPU, made at the first call and kept as long as they are; None if it does not fit."""
+    """The copy of ``inputs`` on the GPU, made once and kept as long as they are; None if it does not fit."""
     if id(inputs) not in _resident:
         if not fits(inputs.nbytes, torch.cuda.mem_get_info(device)[0]):
             return None

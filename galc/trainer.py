@@ -93,8 +93,8 @@ def fit(
     ``monitor(model)`` gives the metrics of an epoch (model in eval mode); nothing is selected by them.
     ``choose(model)`` gives the score of an epoch on images that are not trained on: the weights of the epoch with
     the highest score, the first of equals, are the result; the history has the scores as "choice".
-    ``checkpoint`` names a file to resume from and to write at most every ``checkpoint_seconds``, and when SIGTERM comes,
-    which then ends the process. Of several processes (`galc.parallel`), the first one writes it, and logs.
+    ``checkpoint`` names a file to resume from and to write at most every ``checkpoint_seconds``, and when SIGTERM
+    comes, which then ends the process. Of several processes (`galc.parallel`), the first one writes it, and logs.
     Raises FloatingPointError, naming epoch and step, as soon as an epoch met a loss or left a weight that is not
     finite, and MemoryError with a batch size that fits where a GPU has too little; the last checkpoint stays. Raises
     ValueError for a checkpoint of another run, and for less images than a step needs.

@@ -3,11 +3,11 @@
 from functools import partial
 
 import torch
+from host import NothingReadBack
 from torchvision.transforms.v2 import RandAugment
 
 from galc import augment
 from galc.augment import Augment, cutout, to_unit
-from host import NothingReadBack
 
 
 def grey(n: int, size: int = 32) -> torch.Tensor:
@@ -23,8 +23,8 @@ def test_uint8_goes_in_and_float_in_the_unit_interval_comes_out():
     images = torch.randint(0, 256, (8, 3, 24, 32), dtype=torch.uint8)
     before = images.clone()
     torch.manual_seed(0)
-    for augment in (Augment(), Augment(randaugment=False), to_unit):
-        out = augment(images)
+    for transform in (Augment(), Augment(randaugment=False), to_unit):
+        out = transform(images)
         assert out.shape == images.shape and out.dtype == torch.float32
         assert out.min() >= 0 and out.max() <= 1
     assert torch.equal(images, before)

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from host import NothingReadBack
 
 from galc import checks, correction
 from galc.asl import calibrate
 from galc.batch import Batch
 from galc.noise import pair_flip, symmetric
 from galc.objectives import CORRECTIONS, PLAIN, Task, corrected, plain, probabilities, weighted
-from host import NothingReadBack
 
 K = 5
 CORRECTED = [

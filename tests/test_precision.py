@@ -17,7 +17,7 @@ def test_a_compiled_model_gives_the_same_and_trains_the_same_weights():
     compiled = Compiled(own, backend="aot_eager")
     torch.testing.assert_close(compiled(images), own(images))
     compiled(images).sum().backward()
-    assert own[0].weight.grad is not None and list(own.state_dict())[0] == "0.weight"
+    assert own[0].weight.grad is not None and next(iter(own.state_dict())) == "0.weight"
 
 
 def test_full_and_last_batches_have_a_graph_each():
