@@ -97,3 +97,19 @@ def tiny(colours: Path) -> dict:
     recipe = {"epochs": 2, "fold_epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "folds": 2}
     model = {"backbone": "test_efficientnet", "weights": "none", "image_size": 32, "components": 8, "hidden": 16}
     return {"data": str(colours)} | model | recipe
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium; without one the tests are skipped, or fail where $GALC_REQUIRE_BROWSER is set."""
+    from lab import browser_command  # most tests need no browser, and not the seconds that its modules take to import
+    from playwright.sync_api import sync_playwright
+
+    command = browser_command()
+    if command is None:
+        stop = pytest.fail if os.environ.get("GALC_REQUIRE_BROWSER") else pytest.skip
+        stop("no Chromium or Chrome on this machine: install one (on Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=command, args=["--no-sandbox"])
+        yield browser
+        browser.close()

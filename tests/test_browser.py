@@ -3,15 +3,13 @@
 One JupyterLab and one run serve all tests; each leaves the controls where it likes and reads them anew.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from lab import Lab, Notebook, browser_command
-from playwright.sync_api import Browser, sync_playwright
+from lab import Lab, Notebook
 
 from galc.store import ROOT
 
@@ -20,19 +18,6 @@ DROPDOWNS = ["run", "estimator", "scale", "order", "strongest", "class"]
 CONTROLS = ["run", "noise", *DROPDOWNS[1:], "png", "svg", "csv"]  # in the order of Tab
 ESTIMATED, TRUE, DIFFERENCE = "xy", "x2y", "x3y"  # Plotly's names of the heatmaps
 BARS = "x5y5"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium; without one the tests are skipped, or fail where $GALC_REQUIRE_BROWSER is set."""
-    command = browser_command()
-    if command is None:
-        stop = pytest.fail if os.environ.get("GALC_REQUIRE_BROWSER") else pytest.skip
-        stop("no Chromium or Chrome on this machine: install one (on Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=command, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -163,7 +163,7 @@ def test_where_no_widget_can_live_the_page_is_there_as_html(reviewer):
 
 def test_where_nothing_is_suspicious_it_says_so(tmp_path):
     reviewer = Reviewer(example(tmp_path, 1), tmp_path)
-    assert reviewer.grid.cards == [] and "no suspicious label" in reviewer.status.value
+    assert reviewer.grid.cards == [] and "no suspicious label" in reviewer.where.value
     press(reviewer, do="undo")
     assert reviewer.pages == 1 and "unknown" in reviewer.text
 

@@ -9,11 +9,17 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+// Whatever can have the focus says so itself, else JupyterLab takes its keys: "a" inserts a cell, "d" twice deletes one.
+function focusable(made) {
+  made.setAttribute("data-lm-suppress-shortcuts", "true");
+  return made;
+}
+
 function button(action) {
   const name = action[0].toUpperCase() + action.slice(1);
   const made = element("button", { type: "button", title: `${name} (${action[0].toUpperCase()})` }, name);
   made.dataset.action = action;
-  return made;
+  return focusable(made);
 }
 
 function drawn(card) {
@@ -28,15 +34,13 @@ function drawn(card) {
   const made = element("div", { className: `galc-card galc-${card.kind}`, title: card.file });
   made.append(picture, name, element("p", {}, card.claim), given, choice, done);
   made.setAttribute("role", "group");
-  return made;
+  return focusable(made);
 }
 
 function render({ model, el }) {
   const list = element("ul", { className: "galc-cards" });
   list.setAttribute("role", "list"); // Safari forgets that a list without bullets is one
   el.append(list);
-  // Else JupyterLab takes the keys away: "a" inserts a cell.
-  el.setAttribute("data-lm-suppress-shortcuts", "true");
   const cards = () => [...list.querySelectorAll(".galc-card")];
   let current = 0;
 

@@ -6,8 +6,8 @@
 
 Tab comes to the controls and then to one card; there K keeps a label as it was given, R removes a wrong one, A adds a
 missing one, and the next card has the focus. U undoes, arrow keys move, N and P turn the page. Each part has a class to
-find it by: galc-show, galc-kind, galc-class, galc-previous, galc-next, galc-undo, galc-status, galc-summary,
-galc-cards, and the whole galc-review.
+find it by: galc-show, galc-kind, galc-class, galc-previous, galc-next, galc-undo, galc-page, galc-status,
+galc-summary, galc-cards, and the whole galc-review.
 
 Where no widget can live (GitHub, papermill's output, HTML), it is the page of `galc.clean.gallery`.
 """
@@ -60,7 +60,7 @@ class Reviewer:
         self.label = dropdown("class", self._classes())
         words = {"previous": "Previous page", "next": "Next page", "undo": "Undo"}
         self.buttons = {name: ipywidgets.Button(description=text) for name, text in words.items()}
-        self.status, self.summary = ipywidgets.HTML(), ipywidgets.HTML()
+        self.where, self.status, self.summary = (ipywidgets.HTML() for _ in range(3))
         self.grid = Grid()
         self.page = self._first_open()
         self.widget = self._arranged()
@@ -152,9 +152,9 @@ class Reviewer:
             self._mark()
         self.buttons["previous"].disabled = self.page == 0
         self.buttons["next"].disabled = self.page == self.pages - 1
-        self._say(
-            f"page {self.page + 1:,} of {self.pages:,}" if cards else "no suspicious label of this kind and class"
-        )
+        where = f"page {self.page + 1:,} of {self.pages:,}" if cards else "no suspicious label of this kind and class"
+        self.where.value = line(where)
+        self._say("")
 
     # --- the widget ------------------------------------------------------------------------------------------------
 
@@ -174,11 +174,12 @@ class Reviewer:
     def _words(self, decision: Decision) -> str:
         """ "dog of 000012.jpg is removed": what is now true of the label of a decision."""
         action = self.review.decided().get(self.review.row(decision), "")
-        return f"{decision.name} of {Path(decision.file).name} is {gallery.DONE.get(action, 'undecided')}"
+        # isolated, so that a name written from right to left does not turn the sentence round
+        name, file = (f"\u2068{text}\u2069" for text in (decision.name, Path(decision.file).name))
+        return f"{name} of {file} is {gallery.DONE.get(action, 'undecided')}"
 
     def _say(self, text: str, error: bool = False) -> None:
-        kind = "galc-error" if error else "galc-note"
-        self.status.value = f"<div role='status' aria-live='polite' class='{kind}'>{html.escape(text)}</div>"
+        self.status.value = line(text, "galc-error" if error else "galc-note")
 
     @contextmanager
     def _shown(self) -> Iterator[None]:
@@ -218,6 +219,7 @@ class Reviewer:
 
     def _arranged(self) -> ipywidgets.VBox:
         parts = {"show": self.show, "kind": self.kind, "class": self.label} | self.buttons
+        parts |= {"page": self.where}
         for name, part in (parts | {"status": self.status, "summary": self.summary}).items():
             part.add_class(f"galc-{name}")
         rows = [ipywidgets.Box(list(parts.values()), layout={"flex_flow": "row wrap"}), self.status, self.grid]
@@ -226,7 +228,13 @@ class Reviewer:
         return whole
 
 
+def line(text: str, kind: str = "galc-note") -> str:
+    """A line of plain text that screen readers speak when it changes."""
+    return f"<div role='status' aria-live='polite' class='{kind}'>{html.escape(text)}</div>"
+
+
 def dropdown(name: str, options: list) -> ipywidgets.Dropdown:
     """A dropdown with its name before it, on its first option."""
-    return ipywidgets.Dropdown(options=options, description=name, style={"description_width": "initial"},
-                               layout={"width": "auto", "min_width": "150px"})  # fmt: skip
+    layout = {"width": "auto", "min_width": "150px", "margin": "2px 16px 2px 2px"}
+    style = {"description_width": "initial"}
+    return ipywidgets.Dropdown(options=options, description=name, style=style, layout=layout)
