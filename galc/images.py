@@ -7,6 +7,7 @@ a network on one core needs neither synchronisation nor luck when other programs
 """
 
 import json
+import os
 import time
 import warnings
 from collections import deque
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -29,6 +31,8 @@ from galc.progress import bar
 BATCH = 4  # images a task; more of them outgrow the memory that a thread keeps between two layers
 LARGE = 64  # images a task where they are only decoded
 AHEAD = 32  # batches that may wait for the one before them
+SYNC = 16  # batches between two points that interrupted decoding goes on from
+WEEK = 7 * store.DAY
 
 
 def read_image(file: Path, size: int) -> np.ndarray:
@@ -95,9 +99,15 @@ def _fault(file: Path) -> str | None:
 
 
 def _batches(
-    data: MultiLabelData, size: int, work: Callable[[np.ndarray], object], what: str, workers: int | None, batch: int
+    data: MultiLabelData,
+    size: int,
+    work: Callable[[np.ndarray], object],
+    what: str,
+    workers: int | None,
+    batch: int,
+    first: int = 0,
 ) -> Iterator[object]:
-    """work((n, size, size, 3) uint8) for each batch, in order, computed in threads a few batches ahead."""
+    """work((n, size, size, 3) uint8) for each batch, in order, from image ``first`` on; threads are a few ahead."""
 
     def task(start: int) -> object:
         images = np.empty((min(batch, len(data) - start), size, size, 3), np.uint8)
@@ -106,8 +116,8 @@ def _batches(
                 images[n] = read_image(file, size)
         return work(images)
 
-    with _threads(workers) as pool, bar(total=len(data), desc=what, unit="images") as shown:
-        for start, result in _ahead(pool, task, range(0, len(data), batch)):
+    with _threads(workers) as pool, bar(total=len(data), initial=first, desc=what, unit="images") as shown:
+        for start, result in _ahead(pool, task, range(first, len(data), batch)):
             yield result
             shown.update(min(batch, len(data) - start))
 
@@ -153,8 +163,9 @@ def decode(data: MultiLabelData, size: int, workers: int | None = None) -> np.nd
     """All images as (N, 3, size, size) uint8, memory-mapped (copy on write: changes never reach the file).
 
     Computed once for the content of the files and the size, and stored in outputs()/cache/images; the checksum that
-    is written last is verified at each call, and a broken or half-written entry is reported and made again. Raises
-    ValueError naming up to ten unreadable images before anything is written.
+    is written last is verified at each call, and a broken or half-written entry is reported and made again. Decoding
+    that was interrupted goes on where it was. An image that cannot be read is never left out or replaced: ValueError
+    names up to ten of them before anything is written.
     """
     key = {"images": content(data, workers), "size": size, "version": 1}
     path = store.outputs() / "cache" / "images" / f"{store.digest(key)}.npy"
@@ -163,14 +174,61 @@ def decode(data: MultiLabelData, size: int, workers: int | None = None) -> np.nd
         if (images := _stored(path)) is not None:
             return images
         check_images(data, workers)
-        # Plain writes in order: on a full disk they raise, where writing through a memory map would kill the process.
-        with store.atomic(path) as temporary, open(temporary, "wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (len(data), 3, size, size)}
-            np.lib.format.write_array_header_1_0(file, header)
-            for batch in _batches(data, size, lambda images: images.transpose(0, 3, 1, 2), "decoding", workers, LARGE):
-                file.write(batch.tobytes())
+        store.remove_left_over(path.parent, "*.part*", WEEK)
+        part = path.with_suffix(".part")
+        try:
+            _decode_to(part, data, size, workers)
+        except Exception:  # a full disk, an image that cannot be read: what is written serves nobody
+            _forget(part)
+            raise
+        os.replace(part, path)
+        _forget(part)
         store.write_json(path.with_suffix(".json"), {"checksum": store.file_digest(path), "key": key})
         return np.load(path, mmap_mode="c")
+
+
+def _decode_to(part: Path, data: MultiLabelData, size: int, workers: int | None) -> None:
+    """Write the images to ``part`` as .npy, from where an interrupted call has left it.
+
+    Plain writes in order: on a full disk they raise, where writing through a memory map would kill the process.
+    """
+    done = _certain(part)
+    with open(part, "r+b" if done else "wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(data), 3, size, size)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.seek(done * 3 * size * size, os.SEEK_CUR)
+        file.truncate()
+        pixels = lambda images: images.transpose(0, 3, 1, 2)  # noqa: E731
+        for batch in _batches(data, size, pixels, "decoding", workers, LARGE, done):
+            file.write(batch.tobytes())
+            done += len(batch)
+            if done % (SYNC * LARGE) == 0:
+                _sync(file)
+                store.write_json(_note(part), {"images": done})
+        _sync(file)
+
+
+def _sync(file: BinaryIO) -> None:
+    """Return when what was written has reached the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _note(part: Path) -> Path:
+    """The file that says how many images of ``part`` have reached the disk for certain."""
+    return part.with_name(part.name + ".json")
+
+
+def _certain(part: Path) -> int:
+    try:
+        return json.loads(_note(part).read_text())["images"] if part.exists() else 0
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _forget(part: Path) -> None:
+    for file in (part, _note(part)):
+        file.unlink(missing_ok=True)
 
 
 def _stored(path: Path) -> np.ndarray | None:

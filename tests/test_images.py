@@ -1,10 +1,14 @@
 """Reading images, the decoded-image cache under faults, backbones and their weights, and features."""
 
+import multiprocessing
+import os
 import resource
+import signal
 import struct
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -244,6 +248,91 @@ def test_a_stop_before_the_checksum_leaves_an_entry_that_is_not_trusted(pictures
             images.decode(pictures, SIZE)
     with pytest.warns(UserWarning, match="are broken"):
         assert images.decode(pictures, SIZE).shape == (11, 3, SIZE, SIZE)
+
+
+@pytest.fixture
+def many(tmp_path, monkeypatch) -> MultiLabelData:
+    """As `pictures`, in a world where each image is a batch and every second one reaches the disk."""
+    monkeypatch.setattr(images, "LARGE", 1)
+    monkeypatch.setattr(images, "SYNC", 2)
+    files = [tmp_path / f"{n}.jpg" for n in range(11)]
+    for n, file in enumerate(files):
+        noise_image(n).save(file)
+    return data_of(files)
+
+
+def interrupted(data: MultiLabelData, at: int, monkeypatch, by: BaseException) -> list[int]:
+    """Decode with one worker until image ``at``; the numbers of the images that were read."""
+    read, seen = images.read_image, []
+
+    def failing(file, size):
+        if int(file.stem) == at:
+            raise by
+        seen.append(int(file.stem))
+        return read(file, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "read_image", failing)
+        patch.setattr(images, "AHEAD", 1)
+        patch.setattr(images, "_naming", lambda file: nullcontext())
+        with pytest.raises(type(by)):
+            images.decode(data, SIZE, workers=1)
+    return seen
+
+
+@pytest.mark.parametrize(("at", "certain"), [(0, 0), (1, 0), (2, 2), (5, 4), (10, 10)])
+def test_interrupted_decoding_goes_on_from_what_has_reached_the_disk(many, at, certain, monkeypatch, private_outputs):
+    interrupted(many, at, monkeypatch, KeyboardInterrupt())
+    (part,) = (private_outputs / "cache" / "images").glob("*.part")
+    with open(part, "ab") as file:  # what was on its way may be anything
+        file.write(b"garbage" * 1000)
+    seen, read = [], images.read_image
+    monkeypatch.setattr(images, "read_image", lambda file, size: seen.append(int(file.stem)) or read(file, size))
+    decoded = images.decode(many, SIZE, workers=1)
+    assert seen == list(range(certain, 11))
+    expected = np.stack([read(file, SIZE).transpose(2, 0, 1) for file in many.files])
+    np.testing.assert_array_equal(decoded, expected)
+    assert not list(private_outputs.rglob("*.part*"))
+
+
+def test_decoding_goes_on_for_the_same_images_alone(many, monkeypatch):
+    interrupted(many, 7, monkeypatch, KeyboardInterrupt())
+    noise_image(99).save(many.files[1])
+    decoded = images.decode(many, SIZE)
+    np.testing.assert_array_equal(decoded[1], images.read_image(many.files[1], SIZE).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("damage", [lambda note: note.write_text('{"ima'), lambda note: note.unlink()])
+def test_without_a_whole_note_decoding_starts_anew(many, damage, monkeypatch, private_outputs):
+    interrupted(many, 7, monkeypatch, KeyboardInterrupt())
+    (note,) = private_outputs.rglob("*.part.json")
+    damage(note)
+    expected = np.stack([images.read_image(file, SIZE).transpose(2, 0, 1) for file in many.files])
+    np.testing.assert_array_equal(images.decode(many, SIZE), expected)
+
+
+def decode_until_killed(data: MultiLabelData) -> None:
+    images.LARGE, images.SYNC, images.AHEAD, read = 1, 2, 1, images.read_image
+
+    def killing(file, size):
+        if file.stem == "7":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(file, size)
+
+    images.read_image = killing
+    images.decode(data, SIZE, workers=1)
+
+
+def test_decoding_in_a_process_that_is_killed_goes_on_in_another(many, monkeypatch):
+    process = multiprocessing.get_context("spawn").Process(target=decode_until_killed, args=(many,))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    seen, read = [], images.read_image
+    monkeypatch.setattr(images, "read_image", lambda file, size: seen.append(int(file.stem)) or read(file, size))
+    decoded = images.decode(many, SIZE, workers=1)
+    assert seen == list(range(6, 11))
+    np.testing.assert_array_equal(decoded, np.stack([read(f, SIZE).transpose(2, 0, 1) for f in many.files]))
 
 
 def test_two_that_want_the_same_images_decode_them_once(pictures, monkeypatch):
