@@ -1,0 +1,126 @@
+"""Somebody's noisy data to try the tool on: an embedded data set as a COCO file with labels turned into others.
+
+Its layout is a user's own: annotations/instances_train.json, images/train/, and trusted.txt, the names of the images
+whose labels were left as they are. truth.json holds what the labels were; the tool does not read it.
+"""
+
+import json
+import os
+import shutil
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock
+from sklearn.metrics import average_precision_score
+from torch import Tensor
+
+from galc import data, noise_kinds, store
+from galc.clean.result import Cleaned
+from galc.findings.words import Finding, percent
+from galc.readers import read_coco
+
+NAMES = ("pictograms", "pictograms-tiny")
+NOISE, KIND, TRUSTED = 0.2, "class-dependent", 0.1  # share of the labels that are turned into others; of trusted images
+
+
+class Sources(NamedTuple):
+    """Where the labels are, and the trusted part; "" where there is none."""
+
+    data: str
+    trusted: str
+
+
+def sources(name: str, trusted: str = "", noise: float = NOISE, kind: str = KIND, seed: int = 0) -> Sources:
+    """``name`` and ``trusted`` as they are, if they are a user's; of an embedded data set the places of a noisy copy.
+
+    The copy is made once, in outputs/data, its annotations last and whole. ``noise`` and ``kind`` are those of
+    `galc.noise_kinds`; a tenth of the images is trusted unless ``trusted`` names others. Raises ValueError as these do.
+    """
+    if name not in NAMES:
+        return Sources(name, trusted)
+    folder = store.outputs() / "data" / f"{name}-{kind}-{noise:g}-{seed}"
+    with FileLock(folder.with_name(f".{folder.name}.lock"), mode=0o644):
+        place = _copy(name, folder, noise, kind, seed)
+    return Sources(str(place), trusted or str(folder / "trusted.txt"))
+
+
+def _copy(name: str, folder: Path, noise: float, kind: str, seed: int) -> Path:
+    clean = data.load(name)
+    original = clean.files[0].parents[2] / "annotations" / "instances_train.json"
+    target = folder / "annotations" / original.name
+    settings = {"copy_of": store.file_digest(original), "noise": noise, "kind": kind, "seed": seed}
+    if target.is_file() and json.loads(target.read_text(encoding="utf-8"))["info"].get("made_with") == settings:
+        return target
+    content = json.loads(original.read_text(encoding="utf-8"))
+    draw = np.random.default_rng(seed).permutation(len(clean))
+    checked, others = (torch.from_numpy(part) for part in np.split(draw, [round(TRUSTED * len(clean))]))
+    request = noise_kinds.Request(clean.labels[others], noise, clean.classes, clean.groups, seed)
+    labels = clean.labels.clone()
+    labels[others] = noise_kinds.make(kind, request).inject(clean.labels[others], seed).noisy
+    shutil.copytree(clean.files[0].parent, folder / "images" / "train", copy_function=_link, dirs_exist_ok=True)
+    names = sorted(clean.files[n].name for n in checked.tolist())
+    store.write_text(folder / "trusted.txt", "\n".join(names) + "\n")
+    store.write_text(folder / "truth.json", json.dumps(content))
+    content = corrupted(content, [file.name for file in clean.files], clean.labels, labels)
+    content["info"]["made_with"] = settings
+    return store.write_text(target, json.dumps(content))
+
+
+def _link(source: str, target: str) -> None:
+    """A second name of the same file where the disk can do that, else a copy."""
+    if os.path.exists(target):
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def corrupted(content: dict, names: list[str], clean: Tensor, noisy: Tensor) -> dict:
+    """A COCO file whose annotations say ``noisy`` (N, K) where they said ``clean``; rows are the images of ``names``.
+
+    An annotation of a class that an image lost is given to one that it gained, and keeps its box, as a mistaken
+    annotator would have it. Where no gained class is left it goes; gained ones beyond that have the whole image as box.
+    """
+    ids = np.array(sorted(category["id"] for category in content["categories"]))
+    row = {name: n for n, name in enumerate(names)}
+    becomes: dict[tuple[int, int], int | None] = {}
+    more: list[tuple[dict, int]] = []
+    for image in content["images"]:
+        n = row[image["file_name"]]
+        lost, gained = (ids[part.numpy()].tolist() for part in (clean[n] & ~noisy[n], noisy[n] & ~clean[n]))
+        becomes |= {(image["id"], old): new for old, new in zip_longest(lost, gained[: len(lost)])}
+        more += [(image, new) for new in gained[len(lost) :]]
+    kept = [(a, becomes.get((a["image_id"], a["category_id"]), a["category_id"])) for a in content["annotations"]]
+    annotations = [annotation | {"category_id": category} for annotation, category in kept if category is not None]
+    first = 1 + max(annotation["id"] for annotation in content["annotations"])
+    for id, (image, category) in enumerate(more, first):
+        width, height = image["width"], image["height"]
+        whole = {"bbox": [0, 0, width, height], "area": width * height, "iscrowd": 0}
+        annotations.append({"id": id, "image_id": image["id"], "category_id": category} | whole)
+    return content | {"annotations": annotations}
+
+
+def judged(cleaned: Cleaned, first: int = 200) -> Finding:
+    """How good the ranking truly is, for a copy made here; of other data the truth is not known, and it says so."""
+    place = Path(cleaned.source).parent.parent / "truth.json"
+    if not place.is_file():
+        return Finding(
+            "The true labels of these data are not known: a review of a sample tells how good the ranking is."
+        )
+    truth = read_coco(place, cleaned.files[0].parent, "truth")
+    row = {file: n for n, file in enumerate(truth.files)}
+    fault = cleaned.labels ^ truth.labels[[row[file] for file in cleaned.files]]
+    top = cleaned.suspicious[:first]
+    precision = fault.numpy()[top["row"], top["column"]].mean()
+    found = {}
+    for kind, part in {"wrong": cleaned.labels, "missing": ~cleaned.labels}.items():
+        asked = part & ~cleaned.trusted[:, None]
+        found[kind] = percent(average_precision_score(fault[asked], cleaned.suspicion[asked]))
+    return Finding(
+        f"The truth is known here: of the {len(top):,} most suspicious labels {percent(precision)} are at fault. "
+        f"Average precision of finding the wrong labels: {found['wrong']}, the missing ones: {found['missing']}."
+    )
