@@ -27,6 +27,7 @@ class Method:
     dropout    : False switches the dropout of the recipe off
     mixup      : a of the Beta(a, a) that images are mixed by, 0 for none
     gold_stop  : True holds a fold of the gold images out and takes the epoch that is best on it
+    refined    : True revises posterior labels by what the model learns (galc.refinement); its loss is ASL
     """
 
     title: str
@@ -38,6 +39,7 @@ class Method:
     dropout: bool = True
     mixup: float = 0.0
     gold_stop: bool = False
+    refined: bool = False
 
     @property
     def sees_noise(self) -> bool:
@@ -107,23 +109,33 @@ METHODS: dict[str, Method] = {
         "asl",
         "attribution",
         "posterior",
-        "C by attribution EM, then training on cross-fitted posteriors of the clean labels. What we recommend.",
+        "C by attribution EM, then training on cross-fitted posteriors of the clean labels, which the model goes on "
+        "revising. What we recommend.",
+        refined=True,
+    ),
+    "galc-plus-fixed": Method(
+        "GALC-plus, labels fixed",
+        "everything",
+        "asl",
+        "attribution",
+        "posterior",
+        "GALC-plus without the revision: the posterior labels stay as they are throughout the last training.",
     ),
     "galc-plus-bce": Method(
-        "GALC-plus, final BCE",
+        "GALC-plus, fixed, BCE",
         "everything",
         "bce",
         "attribution",
         "posterior",
-        "GALC-plus with binary cross-entropy in place of ASL in the last training.",
+        "Fixed posterior labels with binary cross-entropy in place of ASL in the last training.",
     ),
     "galc-plus-iterated": Method(
-        "GALC-plus, iterated",
+        "GALC-plus, fixed, iterated",
         "everything",
         "asl",
         "attribution",
         "posterior-iterated",
-        "GALC-plus with a second round: posteriors from models trained on the first round's posterior labels.",
+        "Fixed posterior labels of a second round, by models trained on the posterior labels of the first.",
     ),
     "galc-slr-attribution": Method(
         "GALC-SLR, attribution EM",

@@ -10,9 +10,10 @@ from galc import estimator, filtering, metrics, objectives, reweighting, store
 from galc.batch import Loss, TrainingSet
 from galc.costs import by_stage
 from galc.methods import METHODS, Method
-from galc.noise import Estimate, Noise, parts
+from galc.noise import Estimate, Noise, parts, whole
 from galc.params import Params
 from galc.record import RunRecord, environment
+from galc.refinement import Refined
 from galc.stages import Log, Stages
 
 
@@ -124,11 +125,18 @@ class Study(Stages):
         if method.correction in WEIGHTED:
             weights = WEIGHTED[method.correction](self, estimate)
             return data, objectives.weighted(method.loss, weights[data.index])
+        if method.refined:
+            return data, self._refined(method, data, estimate)
         if relabel or method.correction is None:
             return data, objectives.plain(method.loss)
         transition, added = parts(estimate)
         task = objectives.Task(transition, *data.targets.shape, self.params.epochs, method.loss, added)
         return data, objectives.corrected(method.correction, task)
+
+    def _refined(self, method: Method, data: TrainingSet, estimate: Estimate) -> Refined:
+        """The loss of posterior labels that are revised in training."""
+        q, given = self.noisy_posterior[data.index], self.observed[data.index]
+        return Refined(objectives.PLAIN[method.loss], whole(estimate), q, given, data.targets, data.trusted)
 
     def _images(self, method: Method) -> Tensor:
         """Index of the images that a method trains on."""

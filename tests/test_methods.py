@@ -55,17 +55,30 @@ def test_mixup_and_early_stopping_are_asl_but_for_that(name, field, value):
     assert not plain
 
 
+def test_galc_plus_is_the_row_of_fixed_labels_but_for_their_revision():
+    text = {"title": "", "about": ""}
+    assert replace(METHODS["galc-plus"], refined=False, **text) == replace(METHODS["galc-plus-fixed"], **text)
+    assert [name for name, method in METHODS.items() if method.refined] == ["galc-plus"]
+
+
 def test_forward_rows_differ_in_the_form_alone_and_from_galc_plus_in_the_use_of_c():
     rows = [METHODS[f"forward-{form}"] for form in ("linear", "exact", "noisy-or")]
     text = {"title": "", "about": "", "correction": ""}
     assert len({replace(row, **text) for row in rows}) == 1 and len({row.correction for row in rows}) == 3
-    assert replace(rows[0], loss="asl", **text) == replace(METHODS["galc-plus"], **text)
+    assert replace(rows[0], loss="asl", **text) == replace(METHODS["galc-plus-fixed"], **text)
 
 
 def test_the_key_of_a_row_is_all_but_its_texts():
     row = METHODS["asl"]
     assert replace(row, title="other", about="other").key == row.key
-    for change in ({"data": "gold"}, {"loss": "bce"}, {"dropout": False}, {"mixup": 0.1}, {"gold_stop": True}):
+    for change in (
+        {"data": "gold"},
+        {"loss": "bce"},
+        {"dropout": False},
+        {"mixup": 0.1},
+        {"gold_stop": True},
+        {"refined": True},
+    ):
         assert replace(row, **change).key != row.key
     assert len({str(method.key) for method in METHODS.values()}) == len(METHODS)  # no two rows are one
 

@@ -61,6 +61,7 @@ LOOKS = {
     "splc": ("#117a8b", "+"),
     "small-loss": ("#999933", "."),
     # letters: rows that stand beside the main ones in `09_beyond_the_paper` alone
+    "galc-plus-fixed": ("#2ca25f", "$F$"),
     "galc-plus-bce": ("#66c2a5", "$B$"),
     "galc-plus-iterated": ("#00573f", "$2$"),
     "galc-slr-attribution": ("#4a90c2", "$A$"),
