@@ -1,9 +1,13 @@
-"""Take the README's pictures of the explorer into docs/images/: ``python scripts/screenshots.py [params/table1.yaml]``.
+"""Take the pictures of the documentation into docs/images/: ``python scripts/screenshots.py [NOTEBOOK ...]``.
 
-The notebook 08_explore_matrices is run in JupyterLab, in a headless Chromium, and brought to a state worth showing.
-What it needs of the study is computed first where ``make study`` has not done so.
+    python scripts/screenshots.py 08_explore_matrices --study params/table1.yaml
+    python scripts/screenshots.py 10_your_data
+
+Each notebook is run in JupyterLab, in a headless Chromium, and brought to a state worth showing. What it needs is
+computed first where ``make study`` has not done so.
 """
 
+import argparse
 import os
 import sys
 import tempfile
@@ -19,7 +23,6 @@ sys.path.insert(0, str(store.ROOT / "tests"))
 from lab import Lab, Notebook, browser_command
 
 IMAGES = store.ROOT / "docs" / "images"
-NOTEBOOK = store.ROOT / "notebooks" / "08_explore_matrices.ipynb"
 LEVELS = [round(round(value * 31 / 255) * 255 / 31) for value in range(256)]  # 32 a channel: smaller, looks the same
 SCREEN = {"viewport": {"width": 1160, "height": 1700}, "device_scale_factor": 1.25}
 
@@ -48,11 +51,11 @@ def hover(notebook: Notebook, subplot: str, across: float, down: float) -> None:
     notebook.page.wait_for_timeout(500)
 
 
-def picture(notebook: Notebook, part: Locator, name: str, margin: int = 8) -> None:
-    """Write a part of the screen as a PNG, with a margin of so many pixels to the left and right."""
+def picture(notebook: Notebook, part: Locator, name: str, margin: int = 8, height: float = float("inf")) -> None:
+    """Write a part of the screen as a PNG, its upper ``height`` pixels, with a margin to the left and right."""
     part.scroll_into_view_if_needed()
     box = part.bounding_box()
-    clip = box | {"x": box["x"] - margin, "width": box["width"] + 2 * margin}
+    clip = box | {"x": box["x"] - margin, "width": box["width"] + 2 * margin, "height": min(box["height"], height)}
     buffer = BytesIO()
     with Image.open(BytesIO(notebook.page.screenshot(clip=clip))) as image:
         image.convert("RGB").point(3 * LEVELS).save(buffer, "PNG", optimize=True)
@@ -62,21 +65,56 @@ def picture(notebook: Notebook, part: Locator, name: str, margin: int = 8) -> No
     print(f"{IMAGES / name}: {len(buffer.getvalue()) // 1000} kB, {size} pixels")
 
 
+def explorer(notebook: Notebook) -> None:
+    """The matrix explorer with all classes, and with the strongest confusions alone."""
+    whole = notebook.page.locator(".galc-explorer")
+    choose(notebook, estimator="attribution", order="supercategory", **{"class": "dog"})
+    whole.scroll_into_view_if_needed()
+    hover(notebook, "xy", 0.4, 0.72)
+    picture(notebook, whole, "explorer.png")
+    choose(notebook, estimator="glc-calibrated", order="clustering", strongest="50")
+    picture(notebook, whole.locator(".galc-figure"), "explorer_confusions.png")
+
+
+def review(notebook: Notebook) -> None:
+    """The review with a few decisions, and the gallery of the same labels."""
+    notebook.page.locator(".galc-card").first.focus()
+    for _ in range(3):
+        key = notebook.page.locator(".galc-card:focus button").nth(1).inner_text()[0]
+        notebook.page.keyboard.press(key)
+        settle(notebook)
+    whole = notebook.page.locator(".galc-review")
+    whole.evaluate("part => part.scrollIntoView()")
+    picture(notebook, whole, "review.png", height=830)
+    page = (store.outputs() / "your_data" / "gallery.html").resolve()
+    notebook.page.goto(page.as_uri())
+    notebook.page.wait_for_timeout(500)
+    picture(notebook, notebook.page.locator("body"), "gallery.png", height=700)
+
+
+PICTURES = {"08_explore_matrices": explorer, "10_your_data": review}
+
+
 def main() -> None:
-    study = {"GALC_PARAMS": sys.argv[1]} if sys.argv[1:] else {}
+    parser = argparse.ArgumentParser(description="Take the pictures of the documentation into docs/images/.")
+    parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help=f"some of {', '.join(PICTURES)}; all")
+    parser.add_argument("--study", help="a study file in place of the notebooks' own parameters")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.notebooks) - set(PICTURES):
+        parser.error(f"no pictures are taken of {', '.join(sorted(unknown))}")
+    study = {"GALC_PARAMS": arguments.study} if arguments.study else {}
+    environment = {"GALC_OUTPUTS": str(store.outputs())} | study
+    names = arguments.notebooks or list(PICTURES)
+    paths = [store.ROOT / "notebooks" / f"{name}.ipynb" for name in names]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_command(), args=["--no-sandbox"])
-        with Lab(Path(folder) / "lab", [NOTEBOOK], {"GALC_OUTPUTS": str(store.outputs())} | study) as lab:
-            notebook = Notebook(browser, lab, NOTEBOOK.name, **SCREEN)
-            notebook.run_all(seconds=3600)
-            notebook.page.keyboard.press("Control+b")  # the file browser takes room
-            explorer = notebook.page.locator(".galc-explorer")
-            choose(notebook, estimator="attribution", order="supercategory", **{"class": "dog"})
-            explorer.scroll_into_view_if_needed()
-            hover(notebook, "xy", 0.4, 0.72)
-            picture(notebook, explorer, "explorer.png")
-            choose(notebook, estimator="glc-calibrated", order="clustering", strongest="50")
-            picture(notebook, explorer.locator(".galc-figure"), "explorer_confusions.png")
+        with Lab(Path(folder) / "lab", paths, environment) as lab:
+            for name in names:
+                notebook = Notebook(browser, lab, f"{name}.ipynb", **SCREEN)
+                notebook.run_all(seconds=3600)
+                notebook.page.keyboard.press("Control+b")  # the file browser takes room
+                PICTURES[name](notebook)
+                notebook.close()
         browser.close()
 
 

@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -166,6 +168,30 @@ def test_processes_that_write_at_the_same_time_lose_nothing(path):
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
     assert sorted(read(path)) == sorted(Decision(file, "bus", True) for file in table["file"])
+
+
+FOREVER = """
+import sys
+import pandas as pd
+from galc.clean.review import Review
+
+table = pd.DataFrame({"file": map(str, range(1000)), "class": "cat", "given": 1, "kind": "wrong"})
+review = Review(table, sys.argv[1])
+for row in range(1000):
+    review.decide(row, "remove")
+    print(row, flush=True)
+"""
+
+
+def test_a_kill_at_any_moment_loses_no_decision_that_was_made(path):
+    process = subprocess.Popen([sys.executable, "-c", FOREVER, str(path)], stdout=subprocess.PIPE, text=True)
+    made = [int(process.stdout.readline()) for _ in range(25)]
+    process.kill()
+    made += [int(line) for line in process.communicate()[0].splitlines()]
+    found = [int(decision.file) for decision in read(path)]
+    assert found in (made, [*made, len(made)]) and len(made) < 1000
+    table = pd.DataFrame({"file": ["0"], "class": "cat", "given": 1, "kind": "wrong"})
+    assert Review(table, path).undo().file == str(found[-1])  # no lock is left behind
 
 
 def test_a_table_without_a_column_or_with_a_pair_twice_is_refused(table, path):
