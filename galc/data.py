@@ -31,6 +31,7 @@ class MultiLabelData:
     files      : N different image files
     labels     : (N, K) bool, at least one label an image
     unlabelled : number of images that were left out because they have no label
+    bare       : their files, which need not exist either; () where they are not known
 
     Raises ValueError, naming the class, file or row, where these do not fit together or no image is left.
     """
@@ -41,6 +42,7 @@ class MultiLabelData:
     files: tuple[Path, ...]
     labels: Tensor
     unlabelled: int = 0
+    bare: tuple[Path, ...] = ()
 
     def __post_init__(self):
         if self.labels.dtype != torch.bool or self.labels.shape != (len(self.files), len(self.classes)):
@@ -93,7 +95,7 @@ class MultiLabelData:
         index = torch.as_tensor(index)
         index = torch.arange(len(self))[index if index.dtype == torch.bool else index.long()]
         files = tuple(self.files[i] for i in index.tolist())
-        return replace(self, name=name or self.name, files=files, labels=self.labels[index], unlabelled=0)
+        return replace(self, name=name or self.name, files=files, labels=self.labels[index], unlabelled=0, bare=())
 
 
 # --- what every reader needs ---------------------------------------------------------------------------------------
@@ -103,8 +105,11 @@ def labelled(name: str, classes: Sequence[str], groups: Sequence[str], files: Se
     """A data set of those images that have a label; the others are counted in `unlabelled`. labels: (N, K) bool."""
     labels = check_labels(torch.as_tensor(labels), f"labels of {name}")
     keep = labels.any(1)
-    kept = tuple(file for file, kept in zip(files, keep.tolist(), strict=True) if kept)
-    return MultiLabelData(name, tuple(classes), tuple(groups), kept, labels[keep], int((~keep).sum()))
+    parts: dict[bool, list[Path]] = {True: [], False: []}
+    for file, kept in zip(files, keep.tolist(), strict=True):
+        parts[kept].append(file)
+    kept, bare = tuple(parts[True]), tuple(parts[False])
+    return MultiLabelData(name, tuple(classes), tuple(groups), kept, labels[keep], len(bare), bare)
 
 
 def refuse_duplicates(values: Iterable, what: str, mend: str) -> None:

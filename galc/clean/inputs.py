@@ -1,0 +1,97 @@
+"""Labels as given with their trusted part, and what a model takes of their images: features and a linear map."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from galc import images, store
+from galc.data import MultiLabelData
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A data set as it came: images without a label stay in it, since what they lack may be missing.
+
+    name, source : of the data set; the path or name that it was read from
+    classes      : K names; files: N image files
+    labels       : (N, K) bool, as given; of trusted images the trusted ones
+    trusted      : (N,) bool
+    """
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    files: tuple[Path, ...]
+    labels: Tensor
+    trusted: Tensor
+
+    @classmethod
+    def of(cls, data: MultiLabelData, source: str) -> "Given":
+        """All images of a data set, those without a label behind the others; none is trusted."""
+        files = data.files + data.bare
+        labels = torch.cat([data.labels, torch.zeros(len(data.bare), data.num_classes, dtype=torch.bool)])
+        return cls(data.name, source, data.classes, files, labels, torch.zeros(len(files), dtype=torch.bool))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies labels, trust, classes and file names."""
+        arrays = (np.packbits(self.labels.numpy(), axis=1), self.trusted.numpy())
+        return store.digest([store.array_digest(*arrays), self.classes, [file.name for file in self.files]])
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Features (n, D) -> what a model takes (n, d), as `galc.setup` makes it: (x - mean) @ matrix."""
+
+    mean: np.ndarray
+    matrix: np.ndarray
+
+    def __call__(self, features: np.ndarray) -> Tensor:
+        """(n, d) float32."""
+        return torch.from_numpy(((features - self.mean) @ self.matrix).astype(np.float32))
+
+    @classmethod
+    def fit(cls, features: np.ndarray, components: int) -> "Projection":
+        """Standardised per dimension, then the leading principal components under one common scale.
+
+        As many as asked for, or as there are: no more than images or dimensions.
+        """
+        most = min(components, *features.shape)
+        scaler, pca = make_pipeline(StandardScaler(), PCA(most, svd_solver="covariance_eigh")).fit(
+            features.astype(np.float64)
+        )
+        matrix = (pca.components_ / scaler.scale_).T
+        spread = np.sqrt(pca.explained_variance_.mean())
+        return cls(scaler.mean_, matrix / max(spread, 1e-12))
+
+
+def project(features: np.ndarray, components: int) -> tuple[Projection, Tensor]:
+    """The projection of features (N, D), and what it makes of them; stored, so that every process has the same bits."""
+    key = {"features": store.array_digest(features), "components": components}
+
+    def compute():
+        found = Projection.fit(features, components)
+        return {"mean": found.mean, "matrix": found.matrix, "inputs": found(features).numpy()}, {}
+
+    arrays = store.cached("projection", key, compute).arrays
+    return Projection(arrays["mean"], arrays["matrix"]), torch.from_numpy(arrays["inputs"])
+
+
+def features(given: Given, backbone: str, weights: str, size: int | None) -> np.ndarray:
+    """(N, D) float32 features of a frozen backbone, cached by content; see `galc.images.features`."""
+    torch.manual_seed(0)  # weights="none" draws them
+    return images.features(given, backbone, weights, size)
