@@ -16,21 +16,28 @@ def csv_table(
     images: str | Path | None = None,
     classes: tuple[str, ...] | None = None,
     encoding: str = "utf-8-sig",
+    ignore: tuple[str, ...] = (),
 ) -> MultiLabelData:
     """One CSV with the header ``image,labels`` (names separated by ``|``) or ``image`` and one 0/1 column a class.
 
     images  : folder the image paths start at (default: the CSV's)
     classes : the classes and their order, e.g. those of the training set (default: those in the file)
+    ignore  : columns that are no classes
     """
     one_split(path, split)
-    return read_csv(path, at_root(images) if images else path.parent, path.stem, classes, encoding)
+    return read_csv(path, at_root(images) if images else path.parent, path.stem, classes, encoding, ignore)
 
 
 def read_csv(
-    path: Path, images: Path, name: str, classes: tuple[str, ...] | None = None, encoding: str = "utf-8-sig"
+    path: Path,
+    images: Path,
+    name: str,
+    classes: tuple[str, ...] | None = None,
+    encoding: str = "utf-8-sig",
+    ignore: tuple[str, ...] = (),
 ) -> MultiLabelData:
     """See `csv_table`. Raises ValueError naming the row (a line of the file), column or class at fault."""
-    header, rows = _csv_rows(path, encoding)
+    header, rows = _without(ignore, *_csv_rows(path, encoding), path)
     files = [inside(images, row[0].strip(), f"{path}, row {line}") for line, row in rows]
     refuse_duplicates(files, f"{path}: image", "merge its rows into one")
     by_names = header[1:] == ["labels"]
@@ -50,6 +57,14 @@ def read_csv(
                 raise ValueError(f"{path}, row {line}: unknown class {label!r}; {hint}")
             labels[n, column[label]] = True
     return labelled(name, classes, [""] * len(classes), files, labels)
+
+
+def _without(ignore: tuple[str, ...], header: list[str], rows: list, path: Path) -> tuple[list[str], list]:
+    """Header and rows without the columns to ``ignore``. Raises ValueError for one that is not there."""
+    if missing := [name for name in ignore if name not in header[1:]]:
+        raise ValueError(f"{path}: no column {missing[0]!r}; it has: {', '.join(header)}")
+    kept = [n for n, name in enumerate(header) if name not in ignore]
+    return [header[n] for n in kept], [(line, [row[n] for n in kept]) for line, row in rows]
 
 
 def _csv_rows(path: Path, encoding: str) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -1,16 +1,30 @@
-"""The study's stages on one's own labels: the trusted images are gold, all others silver, and no noise is drawn."""
+"""The study's stages on one's own labels: the trusted images are gold, all others silver, and no noise is drawn.
+
+q, the probabilities of the true labels, come from a probe that sees each image in the context of its other given
+labels, forward-corrected with a first estimate of the noise, cross-fitted, and calibrated on the trusted images. The
+first estimate is that of a model of the trusted images alone; without any, that of the noisy labels alone (`anchors`).
+"""
 
 from functools import cached_property, partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from galc import models, store
+from galc import attribution, models, objectives, store
+from galc.batch import TrainingSet
+from galc.clean.context import InContext, as_noisy
 from galc.clean.inputs import Given
+from galc.crossfit import crossfit
 from galc.data import Split
+from galc.noise import Noise, parts
 from galc.params import Params
 from galc.setup import Setup
 from galc.stages import Log, Stages
+
+ENOUGH = 20  # trusted images that a model and a calibration can be made of
+SURE, PLAIN = 0.95, 0.1  # quantiles: of probabilities where a class is surest, and where it is surely not
+CODE = ("context", "inputs", "stages")  # modules of this package whose code decides a stage
 
 
 class OwnStages(Stages):
@@ -41,7 +55,84 @@ class OwnStages(Stages):
 
     @property
     def noise_key(self) -> dict:
-        return {}  # the labels are in the setup's digest, and nothing is added to them
+        return {"own": own_code()}  # the labels are in the setup's digest, and nothing is added to them
 
     def monitor(self, model: nn.Module) -> dict:
         return {}
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether there are enough trusted images to calibrate by."""
+        return len(self.split.gold) >= ENOUGH
+
+    @cached_property
+    def start(self) -> Noise:
+        """A first estimate of the noise."""
+        if not self.calibrates:
+            return anchors(self.given_probability, self.given.labels)
+        return attribution.estimate(self.clean_posterior[self.split.silver], self._silver_labels)
+
+    @property
+    def sources(self) -> Tensor:
+        """(sources, N, K) logits of the true labels, cross-fitted: of all images in context; of the trusted ones alone.
+
+        The second source is missing without enough trusted images.
+        """
+        key = self.key | self.noise_key | {"seed": self.params.seed, "sources": int(self.calibrates)}
+
+        def compute():
+            transition, added = parts(self.start)
+            self._say("cross-fitting on all images, each in the context of its other labels")
+            loss = objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))
+            return {"logits": self._crossfit_in_context(loss).numpy()}, {}
+
+        logits = torch.from_numpy(self.costs.cached("context", key, compute).arrays["logits"])[None]
+        if not self.calibrates:
+            return logits
+        return torch.cat([logits, torch.logit(self.clean_posterior, eps=1e-6)[None]])
+
+    @property
+    def noisy_posterior(self) -> Tensor:
+        """(N, K) probabilities q of the true labels, calibrated by the trusted images where there are enough."""
+        return self._calibrated(self.sources) if self.calibrates else self.sources[0].sigmoid()
+
+    def _crossfit_in_context(self, loss) -> Tensor:
+        p, size = self.params, self.given.num_classes
+        context = as_noisy(self.given.labels, self.given.trusted, self.start, p.seed)
+        inputs = torch.cat([self.inputs, context.float()], 1)
+        data = self.training_set(torch.cat([self.split.silver, self.split.gold]))
+        data = TrainingSet(inputs, data.index, data.targets, data.trusted)
+
+        def build() -> nn.Module:
+            torch.manual_seed(p.seed)
+            return InContext(self.inputs.shape[1], size, p.hidden, p.dropout, p.input_dropout)
+
+        return crossfit(build, data, loss, self.recipe(epochs=p.fold_epochs), p.folds, p.seed, log=self.log)
+
+
+def anchors(given: Tensor, labels: Tensor) -> Noise:
+    """Noise as it shows in probabilities of the labels as given (N, K), with no trusted image to check them by.
+
+    Where a model is surest of a class, its label is there unless it vanished: 1 minus that probability bounds the share
+    that vanishes; the class on which that bound is lowest (of those with at least 20 labels) gives it for all, since a
+    weak model looks like noise elsewhere. Where a class is surely not there, its label came by mistake: that
+    probability bounds the share that is added, class by class (anchor points: Liu and Tao 2016, Patrini et al. 2017).
+    """
+    size, often = labels.shape[1], labels.sum(0) >= ENOUGH
+    sure = torch.stack([_quantile(given[labels[:, k], k], SURE) for k in range(size)])
+    vanished = 1 - (sure[often] if often.any() else sure).max().clamp(0.05, 1)
+    appeared = torch.stack([_quantile(given[~labels[:, k], k], PLAIN) for k in range(size)])
+    rates = vanished.double().expand(size), appeared.double().clamp(0, 0.5)
+    return Noise(torch.eye(size), *rates)
+
+
+def _quantile(values: Tensor, share: float) -> Tensor:
+    """Of any number of values; 0 of none. (torch.quantile takes no more than 16 million.)"""
+    if not len(values):
+        return values.new_zeros(())
+    return values.sort().values[round(share * (len(values) - 1))]
+
+
+def own_code(*more: str) -> str:
+    """Identifies the code of this package that stages depend on, and ``more`` modules of it."""
+    return store.digest([store.file_digest(Path(__file__).with_name(f"{name}.py")) for name in (*CODE, *more)])
