@@ -228,8 +228,9 @@ def load(source: str | Path, split: str = "train", **options) -> MultiLabelData:
     """Load a data set by name or path.
 
     source : "pictograms", "pictograms-tiny" (a few of them, small), "coco2014" or "voc2007"; or the path of a folder
-             in COCO layout, of a folder with train.csv and test.csv, of one COCO JSON, or of one CSV. Relative paths
-             start at the project's folder.
+             in COCO layout, of one with train.csv and test.csv, of one with a folder for each class (and tags.csv), or
+             of one saved by Hugging Face's `datasets`; of one COCO JSON, or of one CSV. Relative paths start at the
+             project's folder.
     split  : "train" or "test"; a single file has only "train", so that it cannot pass for its own test set
     options: see the function of that source in `galc.readers`, e.g. ``images=`` for files
 

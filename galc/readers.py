@@ -1,5 +1,7 @@
 """The formats a data set can come in: COCO (through pycocotools), Pascal VOC (through torchvision), CSV, and the
-embedded pictograms. Each function takes ``split`` ("train" or "test") and returns a `galc.data.MultiLabelData`.
+embedded pictograms; folders of classes and saved Arrow tables have modules of their own.
+
+Each function takes ``split`` ("train" or "test") and returns a `galc.data.MultiLabelData`.
 """
 
 import contextlib
@@ -17,6 +19,8 @@ from galc import store
 from galc.csv_reader import csv_table, read_csv
 from galc.data import MultiLabelData, at_root, inside, labelled, one_split, refuse_duplicates
 from galc.download import data_folder
+from galc.folder_reader import class_folders, has_class_folders
+from galc.saved_reader import is_saved, saved_dataset
 
 # The groups of the VOC challenge (Everingham et al. 2010); its 20 classes are used in the order of the alphabet.
 VOC_GROUPS = {
@@ -35,7 +39,10 @@ def find(source: str | Path) -> tuple[Callable[..., MultiLabelData], dict]:
         return named[source]
     path = at_root(source)
     if path.is_dir():
-        return folder, {"root": path}
+        if is_saved(path):
+            return saved_dataset, {"root": path}
+        laid_out = (path / "annotations").is_dir() or (path / "train.csv").is_file()
+        return class_folders if not laid_out and has_class_folders(path) else folder, {"root": path}
     if path.is_file() and path.suffix.lower() in (".json", ".csv"):
         return {".json": coco_json, ".csv": csv_table}[path.suffix.lower()], {"path": path}
     raise FileNotFoundError(
@@ -117,6 +124,12 @@ def folder(root: Path, split: str, name: str | None = None) -> MultiLabelData:
             return read_csv(root / "train.csv", images, name)
         # The training file fixes the classes and their order.
         return read_csv(root / "test.csv", images, name, read_csv(root / "train.csv", images, name).classes)
+    file = annotation_file(root, split)
+    return read_coco(file, find_images(file), name)
+
+
+def annotation_file(root: Path, split: str) -> Path:
+    """The COCO JSON of a split in a folder in COCO layout. Raises FileNotFoundError unless there is exactly one."""
     patterns = {"train": ["train"], "test": ["val", "test"]}[split]
     found = [file for p in patterns for file in sorted((root / "annotations").glob(f"instances_{p}*.json"))]
     if len(found) != 1:
@@ -125,7 +138,7 @@ def folder(root: Path, split: str, name: str | None = None) -> MultiLabelData:
         raise FileNotFoundError(
             f"{root} must hold one {wanted} (found: {got}) or a train.csv; pass the path of one file instead"
         )
-    return read_coco(found[0], find_images(found[0]), name)
+    return found[0]
 
 
 def find_images(annotations: Path) -> Path:

@@ -195,7 +195,7 @@ def test_unknown_sources_splits_and_options_are_refused(tmp_path):
         data.load("pictogram")
     with pytest.raises(ValueError, match="split must be 'train' or 'test', got 'val'"):
         data.load(tmp_path, "val")
-    with pytest.raises(ValueError, match="has no option colour; it has: classes, encoding, images"):
+    with pytest.raises(ValueError, match="has no option colour; it has: classes, encoding, ignore, images"):
         data.load(write_csv(tmp_path, "image,labels\na.png,dog\n"), colour=1)
 
 

@@ -63,7 +63,7 @@ class Cleaning:
         p = self.params
         if not hasattr(self, "_stages"):
             self._say(f"features of {len(self.given):,} images by {p.backbone}")
-            vectors = self._timed("features", features, self.given, p.backbone, p.weights, p.image_size)
+            vectors = self.timed("features", features, self.given, p.backbone, p.weights, p.image_size)
             projection, inputs = project(vectors, p.components)
             self._stages = projection, OwnStages(self.given, inputs, p, self.log)
         return self._stages
@@ -84,7 +84,7 @@ class Cleaning:
             posterior = self._posterior(stages, found)
             return arrays | {"posterior": posterior.numpy()}, {"prior": [str(part) for part in found.prior]}
 
-        return self._timed("models and noise", store.cached, "cleaned", key, compute)
+        return self.timed("models and noise", store.cached, "cleaned", key, compute)
 
     def _estimate(self, sources: Tensor, gold: Tensor) -> estimate.Estimated:
         return estimate.estimate(sources, self.given.labels, gold, self.params.seed)
@@ -123,7 +123,7 @@ class Cleaning:
         if self.log is not None:
             self.log(text)
 
-    def _timed(self, what: str, call, *arguments):
+    def timed(self, what: str, call, *arguments):
         started = time.perf_counter()
         result = call(*arguments)
         self.seconds[what] = round(time.perf_counter() - started, 1)
