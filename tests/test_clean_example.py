@@ -31,6 +31,7 @@ def names(copy) -> set[str]:
 
 def test_a_users_own_paths_are_left_as_they_are():
     assert sources("my/labels.csv", "good.txt") == ("my/labels.csv", "good.txt")
+    assert sources("my/labels.csv") == ("my/labels.csv", None)
     assert not store.outputs().exists()
 
 

@@ -27,10 +27,10 @@ NOISE, KIND, TRUSTED = 0.2, "class-dependent", 0.1  # share of the labels that a
 
 
 class Sources(NamedTuple):
-    """Where the labels are, and the trusted part; "" where there is none."""
+    """Where the labels are, and the trusted part; None where there is none."""
 
     data: str
-    trusted: str
+    trusted: str | None
 
 
 def sources(name: str, trusted: str = "", noise: float = NOISE, kind: str = KIND, seed: int = 0) -> Sources:
@@ -40,7 +40,7 @@ def sources(name: str, trusted: str = "", noise: float = NOISE, kind: str = KIND
     `galc.noise_kinds`; a tenth of the images is trusted unless ``trusted`` names others. Raises ValueError as these do.
     """
     if name not in NAMES:
-        return Sources(name, trusted)
+        return Sources(name, trusted or None)
     folder = store.outputs() / "data" / f"{name}-{kind}-{noise:g}-{seed}"
     with FileLock(folder.with_name(f".{folder.name}.lock"), mode=0o644):
         place = _copy(name, folder, noise, kind, seed)

@@ -5,7 +5,7 @@ Every name is escaped (Jinja's autoescape), and the page's own policy forbids sc
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +70,7 @@ def cards(cleaned: Cleaned, rows: Sequence[int], decided: Mapping[int, str], add
     return found
 
 
+@lru_cache(maxsize=1)
 def common_folder(cleaned: Cleaned) -> Path:
     """The deepest folder that all images are in; names on a page begin there, and tell nothing of the machine."""
     return Path(os.path.commonpath([file.parent for file in cleaned.files]))

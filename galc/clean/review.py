@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 
@@ -43,10 +44,7 @@ class Review:
         self.table, self.path = suspicious.reset_index(drop=True), Path(path)
         if missing := {"file", "class", "given", "kind"} - set(self.table):
             raise ValueError(f"the table of suspicious labels has no column {', '.join(sorted(missing))}")
-        pairs = list(zip(self.table["file"].astype(str), self.table["class"].astype(str), strict=True))
-        self._row = {pair: row for row, pair in enumerate(pairs)}
-        if len(self._row) < len(pairs):
-            raise ValueError("the table of suspicious labels has an image and class twice; keep one row of them")
+        self._places = Places(self.table["file"], self.table["class"])
         self._log = read(self.path)
 
     def __len__(self) -> int:
@@ -80,14 +78,14 @@ class Review:
 
     def row(self, decision: Decision) -> int | None:
         """The row that a decision is about; None where the table does not list it."""
-        return self._row.get((decision.file, decision.name))
+        return self._places.of(decision.file, decision.name)
 
     def decided(self) -> dict[int, str]:
         """{row: action} of the decided rows."""
         found = {self.row(d): d.present for d in self._log}
-        given = self.table["given"].astype(bool)
+        given = self.table["given"]
         return {
-            row: "keep" if present == given[row] else "add" if present else "remove"
+            row: "keep" if present == bool(given[row]) else "add" if present else "remove"
             for row, present in found.items()
             if row is not None
         }
@@ -101,6 +99,28 @@ class Review:
             rows = [{"file": d.file, "class": d.name, "present": d.present} for d in log]
             store.write_json(self.path, {"version": VERSION, "decisions": rows})
         self._log = log
+
+
+class Places:
+    """The rows of pairs of file and class, among millions of them. Raises ValueError for a pair that comes twice."""
+
+    def __init__(self, files: pd.Series, classes: pd.Series):
+        (file, names), (label, labels) = pd.factorize(files), pd.factorize(classes)
+        self._file = {str(name): n for n, name in enumerate(names)}
+        self._label = {str(name): k for k, name in enumerate(labels)}
+        keys = file.astype(np.int64) * len(self._label) + label
+        self._order = keys.argsort(kind="stable")
+        self._keys = keys[self._order]
+        if (self._keys[1:] == self._keys[:-1]).any():
+            raise ValueError("the table of suspicious labels has an image and class twice; keep one row of them")
+
+    def of(self, file: str, label: str) -> int | None:
+        """The row of a pair; None where there is none."""
+        if file not in self._file or label not in self._label:
+            return None
+        key = self._file[file] * len(self._label) + self._label[label]
+        at = int(self._keys.searchsorted(key))
+        return int(self._order[at]) if at < len(self._keys) and self._keys[at] == key else None
 
 
 def read(path: Path) -> list[Decision]:

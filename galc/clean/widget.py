@@ -191,8 +191,8 @@ class Reviewer:
             raise
 
     def _classes(self) -> list[tuple[str, str]]:
-        counts = self.review.table["class"].astype(str).value_counts().sort_index()
-        return [("all", ""), *[(f"{name} ({count:,})", name) for name, count in counts.items()]]
+        counts = self.review.table["class"].value_counts().to_dict()
+        return [("all", ""), *[(f"{name} ({counts[name]:,})", name) for name in sorted(counts) if counts[name]]]
 
     def _connect(self) -> None:
         for control in (self.show, self.kind, self.label):
