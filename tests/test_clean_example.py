@@ -10,7 +10,7 @@ from cleaned import example as made_up
 
 from galc import data, readers, store
 from galc.clean import example
-from galc.clean.example import corrupted, judged, sources
+from galc.clean.example import corrupted, judged, places
 from galc.clean.result import Cleaned, Rates
 
 
@@ -22,7 +22,7 @@ def shared_outputs(tmp_path_factory):
 @pytest.fixture
 def copy(shared_outputs, monkeypatch):
     monkeypatch.setenv("GALC_OUTPUTS", str(shared_outputs))
-    return sources("pictograms-tiny")
+    return places("pictograms-tiny")
 
 
 def names(copy) -> set[str]:
@@ -30,9 +30,9 @@ def names(copy) -> set[str]:
 
 
 def test_a_users_own_paths_are_left_as_they_are():
-    assert sources("my/labels.csv", "good.txt") == ("my/labels.csv", "good.txt")
-    assert sources("my/labels.csv") == ("my/labels.csv", None)
-    assert not store.outputs().exists()
+    assert places("my/labels.csv", "good.txt", "/x") == ("my/labels.csv", "good.txt", Path("/x"))
+    assert places("my/labels.csv", out="here") == ("my/labels.csv", None, store.ROOT / "here")
+    assert places("my/labels.csv").out == store.outputs() / "your_data" and not store.outputs().exists()
 
 
 def test_the_copy_is_a_coco_data_set_of_the_same_images_with_a_fifth_of_the_labels_wrong(copy):
@@ -51,14 +51,14 @@ def test_the_copy_is_a_coco_data_set_of_the_same_images_with_a_fifth_of_the_labe
 def test_it_is_made_once_and_anew_where_it_is_broken_off(copy):
     annotations = Path(copy.data)
     before = annotations.stat().st_mtime_ns
-    assert sources("pictograms-tiny") == copy and annotations.stat().st_mtime_ns == before
+    assert places("pictograms-tiny") == copy and annotations.stat().st_mtime_ns == before
     content = annotations.read_bytes()
     annotations.unlink()  # written last: without it, nothing else counts
-    assert sources("pictograms-tiny") == copy and annotations.read_bytes() == content
+    assert places("pictograms-tiny") == copy and annotations.read_bytes() == content
 
 
 def test_trusted_images_of_ones_own_are_taken(copy):
-    assert sources("pictograms-tiny", "mine.txt") == (copy.data, "mine.txt")
+    assert places("pictograms-tiny", "mine.txt")[:2] == (copy.data, "mine.txt")
 
 
 def test_where_the_disk_knows_no_second_names_images_are_copied(copy, tmp_path, monkeypatch):

@@ -60,8 +60,10 @@ def test_its_parameters_come_first_as_annotated_literals_with_a_comment_and_our_
     for name, parameter in found.items():
         assert parameter["inferred_type_name"] != "None" and len(parameter["help"]) > 10, name
         default = ast.literal_eval(parameter["default"])
-        if name == "study":  # the one that is none of Params: which runs a notebook of results shows
+        if name == "study":  # none of Params: which runs a notebook of results shows
             assert path.stem in load_study(default)["notebooks"]
+        elif name in ("trusted", "out"):  # of one's own data: none, and a folder of its own in outputs
+            assert path.stem == "10_your_data" and default == ""
         else:
             assert default == Params.model_fields[name].default, name
 

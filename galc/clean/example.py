@@ -26,25 +26,33 @@ NAMES = ("pictograms", "pictograms-tiny")
 NOISE, KIND, TRUSTED = 0.2, "class-dependent", 0.1  # share of the labels that are turned into others; of trusted images
 
 
-class Sources(NamedTuple):
-    """Where the labels are, and the trusted part; None where there is none."""
+class Places(NamedTuple):
+    """Where the labels are, the trusted part (None: there is none), and the folder for what is written."""
 
     data: str
     trusted: str | None
+    out: Path
 
 
-def sources(name: str, trusted: str = "", noise: float = NOISE, kind: str = KIND, seed: int = 0) -> Sources:
-    """``name`` and ``trusted`` as they are, if they are a user's; of an embedded data set the places of a noisy copy.
+def places(name: str, trusted: str = "", out: str = "") -> Places:
+    """The places of a user's data as they are; of an embedded data set those of its noisy copy.
 
-    The copy is made once, in outputs/data, its annotations last and whole. ``noise`` and ``kind`` are those of
-    `galc.noise_kinds`; a tenth of the images is trusted unless ``trusted`` names others. Raises ValueError as these do.
+    The copy is made once, in outputs/data, its annotations last and whole; a tenth of its images is trusted unless
+    ``trusted`` names others. ``out``: by default outputs/your_data. Raises ValueError as `galc.data.load` does.
     """
+    folder = data.at_root(out) if out else store.outputs() / "your_data"
     if name not in NAMES:
-        return Sources(name, trusted or None)
+        return Places(name, trusted or None, folder)
+    copy = noisy_copy(name)
+    return Places(str(copy), trusted or str(copy.parents[1] / "trusted.txt"), folder)
+
+
+def noisy_copy(name: str, noise: float = NOISE, kind: str = KIND, seed: int = 0) -> Path:
+    """The annotations of a noisy copy of an embedded data set; ``noise`` and ``kind`` as in `galc.noise_kinds`."""
     folder = store.outputs() / "data" / f"{name}-{kind}-{noise:g}-{seed}"
-    with FileLock(folder.with_name(f".{folder.name}.lock"), mode=0o644):
-        place = _copy(name, folder, noise, kind, seed)
-    return Sources(str(place), trusted or str(folder / "trusted.txt"))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        return _copy(name, folder, noise, kind, seed)
 
 
 def _copy(name: str, folder: Path, noise: float, kind: str, seed: int) -> Path:
