@@ -1,0 +1,155 @@
+"""How well wrong and missing labels are found, beside cleanlab: ``python benchmarks/bench_clean.py [DATA] [options]``.
+
+Noise is injected into all images but the trusted ones (a tenth, drawn at random); DATA is any data set with true labels
+(default: pictograms). Both sides see the same features, noise, folds, width and epochs. cleanlab gets cross-fitted
+probabilities of the labels as given, as its users have them ("cleanlab"); and once more the calibrated probabilities of
+the true labels that galc ranks with ("cleanlab, q"), so that only the ranking differs. Of its scores the one with the
+highest average precision is taken, which nobody could choose without the true labels.
+
+Average precision, percent: of finding the wrong ones among the given labels, and the missing ones among the others, in
+all images that are not trusted. Rows are printed and written to outputs/clean.csv as they come.
+``--ranking`` times the ranking of 100,000 images with 80 classes in place of that.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import average_precision_score
+from torch import Tensor
+
+from galc import data, noise_kinds, store
+from galc.clean import estimate, rank
+from galc.clean.inputs import Given, features, project
+from galc.clean.run import RECIPE
+from galc.clean.stages import OwnStages
+from galc.noise import Noise, symmetric
+from galc.params import Params
+
+KINDS, RATES = ("symmetric", "pair", "class-dependent", "missing", "additional"), (0.2, 0.4, 0.1)
+IMAGES, CLASSES = 100_000, 80
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="?", default="pictograms")
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--rates", default=",".join(map(str, RATES)))
+    parser.add_argument("--trusted", type=float, default=0.1, help="share of the images; 0: none")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ranking", nargs="?", const="both", choices=("both", "galc", "cleanlab"))
+    options = parser.parse_args()
+    if options.ranking == "both":
+        for side in ("galc", "cleanlab"):  # a process each, for its peak memory
+            subprocess.run([sys.executable, __file__, "--ranking", side], check=True)
+    elif options.ranking:
+        time_ranking(options.ranking)
+    else:
+        compare(options)
+
+
+def compare(options: argparse.Namespace) -> None:
+    clean = data.load(options.data, "train")
+    given = Given.of(clean, str(options.data))
+    recipe = RECIPE | {"data": str(options.data), "seed": options.seed}
+    _, inputs = project(features(given, "tf_efficientnet_lite0", "auto", None), Params().components)
+    truth = given.labels
+    order = np.random.default_rng(options.seed).permutation(len(given))
+    trusted = torch.zeros(len(given), dtype=torch.bool)
+    trusted[torch.from_numpy(order[: int(options.trusted * len(given))])] = True
+    for rate in map(float, options.rates.split(",")):
+        for kind in options.kinds.split(","):
+            noisy = with_noise(truth, trusted, kind, rate, clean, options.seed)
+            own = Given(given.name, given.source, given.classes, given.files, noisy, trusted)
+            row = {"data": clean.name, "kind": kind, "rate": rate, "trusted": options.trusted, "seed": options.seed}
+            record(row | measure(OwnStages(own, inputs, Params(**recipe)), truth))
+
+
+def with_noise(truth: Tensor, trusted: Tensor, kind: str, rate: float, clean, seed: int) -> Tensor:
+    """(N, K) labels, those of images that are not trusted with noise."""
+    silver = ~trusted
+    noise = noise_kinds.make(kind, noise_kinds.Request(truth[silver], rate, clean.classes, clean.groups, seed))
+    labels = truth.clone()
+    labels[silver] = noise.inject(truth[silver], seed).noisy
+    return labels
+
+
+def measure(stages: OwnStages, truth: Tensor) -> dict:
+    """Average precision and seconds of both sides."""
+    labels, silver = stages.given.labels, ~stages.given.trusted
+    started = time.perf_counter()
+    known = stages.noisy_posterior
+    noise = stages.estimated("attribution")
+    posterior = estimate.posterior(known[silver], labels[silver], noise)
+    row = {"galc_seconds": time.perf_counter() - started}
+    row |= precision("galc", rank.suspicion(labels[silver], posterior), labels[silver], truth[silver])
+    started = time.perf_counter()
+    plain = stages.given_probability
+    row["cleanlab_seconds"] = time.perf_counter() - started
+    for name, probabilities in (("cleanlab", plain), ("cleanlab, q", known)):
+        found = [
+            precision(name, s, labels[silver], truth[silver]) for s in cleanlab_scores(labels, probabilities, silver)
+        ]
+        row |= {key: max(one[key] for one in found) for key in found[0]}
+    return row
+
+
+WAYS = ({}, {"method": "normalized_margin"}, {"method": "confidence_weighted_entropy"}, {"adjust_pred_probs": True})
+
+
+def cleanlab_scores(labels: Tensor, probabilities: Tensor, part: Tensor | slice, ways=WAYS) -> list[Tensor]:
+    """Suspicion (n, K) by each of cleanlab's ways to score a label, of the images in ``part``."""
+    from cleanlab.multilabel_classification.rank import get_label_quality_scores_per_class
+
+    given = [row.nonzero()[:, 0].tolist() for row in labels]
+    scores = [get_label_quality_scores_per_class(given, probabilities.double().numpy(), **way) for way in ways]
+    return [1 - torch.from_numpy(score)[part] for score in scores]
+
+
+def precision(name: str, suspicion: Tensor, labels: Tensor, truth: Tensor) -> dict[str, float]:
+    """Average precision in percent, of wrong and of missing labels; NaN where there are none."""
+    row = {}
+    for what, among, right in (("wrong", labels, ~truth), ("missing", ~labels, truth)):
+        found = right[among].numpy()
+        score = average_precision_score(found, suspicion[among].numpy()) if found.any() else np.nan
+        row[f"{name}: {what}"] = round(100 * score, 2)
+    return row
+
+
+def record(row: dict) -> None:
+    """Print a row and put it into the table, in place of an earlier one of the same settings."""
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    row |= {"peak_MiB": round(memory)}
+    path, keys = store.outputs() / "clean.csv", ["data", "kind", "rate", "trusted", "seed"]
+    table = pd.concat([pd.read_csv(path) if path.exists() else pd.DataFrame(), pd.DataFrame([row])])
+    store.write_text(path, table.drop_duplicates(keys, keep="last").to_csv(index=False))
+    print(
+        "  ".join(f"{key} {value:.1f}" if isinstance(value, float) else f"{value}" for key, value in row.items()),
+        flush=True,
+    )
+
+
+def time_ranking(side: str) -> None:
+    """Seconds and peak memory of ranking random labels and probabilities, from these to an ordered table."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.rand(IMAGES, CLASSES, generator=generator) < 3.4 / CLASSES
+    known = (torch.rand(IMAGES, CLASSES, generator=generator) ** 8 + labels * 0.3).clamp(0, 1)
+    started = time.perf_counter()
+    if side == "galc":
+        posterior = estimate.posterior(known, labels, Noise.of(symmetric(CLASSES, 0.2)))
+        number = len(rank.table([str(n) for n in range(IMAGES)], list(map(str, range(CLASSES))), labels, posterior))
+    else:
+        (scores,) = cleanlab_scores(labels, known, slice(None), WAYS[:1])
+        number = len(scores.flatten().argsort(descending=True))
+    seconds, memory = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{side}: {IMAGES:,} x {CLASSES} ranked in {seconds:.1f} s ({number:,} rows), peak {memory:,.0f} MiB, "
+          f"{torch.get_num_threads()} threads")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
