@@ -14,8 +14,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from galc import store
-from galc.clean import classifier, export
-from galc.clean.result import load_decisions
+from galc.clean import classifier, export, gallery
+from galc.clean.result import DECISIONS, load_decisions
+from galc.clean.review import Review
 from galc.clean.run import Cleaning, load
 from galc.params import ParameterError
 
@@ -72,6 +73,7 @@ def run(options: argparse.Namespace, out: Path) -> None:
     for text in export.summary(cleaned, options.least):
         print(text)
     written = export.everything(cleaned, out, options.least, options.images)
+    written.append(gallery.write(cleaned, out / gallery.FILE, Review(cleaned.suspicious, out / DECISIONS)))
     if not options.no_classifier:
         print("training the classifier")
         trained = classifier.train(cleaning, cleaned)

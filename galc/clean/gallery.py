@@ -19,6 +19,7 @@ from galc.thumbnails import UnreadableImage, data_url, thumbnail
 
 ASSETS = Path(__file__).parents[1] / "assets"
 CSS = (ASSETS / "gallery.css").read_text(encoding="utf-8")
+FILE = "gallery.html"
 PART = 50  # labels under one heading
 CLAIMS = {"wrong": "given, {:.0%} likely wrong", "missing": "not given, {:.0%} likely missing"}
 DONE = {"keep": "kept as it is", "remove": "removed", "add": "added"}
