@@ -69,6 +69,13 @@ def source_file(source: str | Path, images: str | Path | None = None) -> tuple[P
     return file, readers.find_images(file) if file.suffix.lower() == ".json" else file.parent
 
 
+def image_folder(source: str | Path, images: str | Path | None = None) -> Path | None:
+    """The folder that the file names of a source start at; None where it has none of its own."""
+    _, arguments = readers.find(source)
+    file, folder = source_file(source, images)
+    return folder if file else arguments.get("root")
+
+
 # --- COCO JSON -----------------------------------------------------------------------------------------------------
 
 

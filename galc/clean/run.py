@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from galc import data, store
-from galc.clean import estimate, trusted
+from galc.clean import estimate, formats, trusted
 from galc.clean.inputs import Given, Projection, features, project
 from galc.clean.result import Cleaned, Rates
 from galc.clean.stages import ENOUGH, OwnStages, own_code
@@ -38,7 +38,7 @@ def load(
     if trusted_column is not None:
         marked = trusted.column(data.at_root(source), trusted_column, given.files)
         given = Given(given.name, given.source, given.classes, given.files, given.labels, marked)
-    given = trusted.with_trusted(given, trusted_file, images)
+    given = trusted.with_trusted(given, trusted_file, formats.image_folder(source, images))
     for file in given.files:
         if not file.is_file():
             raise FileNotFoundError(f"{given.name}: the image file {file} is missing; put it back or take it out")

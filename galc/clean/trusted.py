@@ -19,7 +19,8 @@ def with_trusted(given: Given, trusted: str | Path | None, images: str | Path | 
     trusted : a .txt with one image a line; a .json or .csv with images and their true labels, which take the place of
               the given ones; a .csv whose only column is "image"; or None. (For a column of the data's own CSV see
               `column`.) Images are named by their path, by its last parts, or by a file name that is unique.
-    images  : folder that the file names of a second annotation file start at (default: as `galc.data.load` has it)
+    images  : folder that the file names of a second annotation file start at: that of the data (None: as
+              `galc.data.load` has it)
 
     Raises ValueError or FileNotFoundError naming file, image or class at fault and the mend.
     """
