@@ -32,8 +32,8 @@ def build_backbone(
 
     Returns (model, mean, std, dim): the model maps (N, 3, H, W) images, scaled to [0, 1] and normalised by the
     channels' mean and std, to (N, dim) pooled features.
-    Raises ValueError (unknown model; weights that do not fit), FileNotFoundError (no such file) or RuntimeError
-    (package or hub not reachable), each naming the mend.
+    Raises ValueError (unknown model; weights that do not fit), FileNotFoundError (no such file), ConnectionError (hub
+    not reachable) or RuntimeError (package not installed), each naming the mend.
     """
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), 3)
@@ -55,7 +55,7 @@ def _from_hub(name: str) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # the hub client raises errors of many libraries
-        raise RuntimeError(
+        raise ConnectionError(
             f"the pretrained weights of {name!r} could not be fetched from the model hub ({error}); connect once, or "
             f"pass weights='/path/to/file.safetensors', or use backbone={PACKAGED!r} with weights='package'"
         ) from error

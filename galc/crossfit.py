@@ -5,12 +5,16 @@ model trained on the others gives scores that know the image and not its label: 
 """
 
 import copy
+import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from galc import parallel, store
 from galc.batch import Loss, TrainingSet
 from galc.trainer import Recipe, Transform, fit, predict
 
@@ -36,6 +40,8 @@ def crossfit(
     prepare: Transform | None = None,
     log: Callable[[str], None] | None = None,
     relabel: Callable[[TrainingSet], TrainingSet] | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 30.0,
 ) -> torch.Tensor:
     """Logits (N, K) for every image of the data set, from models that were not trained on it.
 
@@ -43,23 +49,46 @@ def crossfit(
     over the fold models. ``transform`` augments, ``prepare`` only prepares a batch for prediction. A loss with a state
     starts each fold from the state it is given in, and is left so. ``relabel`` turns what the models of a fold are
     trained on into what they learn: targets that are worked out here know nothing of the images held out.
+    ``checkpoint``: the beginning of the names of files to go on from, one a fold, which are gone at the end; a fold
+    that took less than ``checkpoint_seconds`` leaves none.
     """
     assignment = folds(len(data.index), number, seed)
+
+    def predicted(fold: int, **resume) -> torch.Tensor:
+        own = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
+        part = data.take(assignment != fold)
+        part = part if relabel is None else relabel(part)
+        torch.manual_seed(seed + fold)
+        model = fit(build(), part, own, recipe, seed + fold, transform=transform, **resume).ema
+        return predict(model, data.inputs, transform=prepare, bf16=recipe.bf16)
+
     total = torch.zeros(len(data.inputs), data.targets.shape[1])
     held_out = torch.empty(len(data.index), data.targets.shape[1])
     for fold in range(number):
         held = assignment == fold
-        own = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
-        part = data.take(~held) if relabel is None else relabel(data.take(~held))
-        torch.manual_seed(seed + fold)
-        model = fit(build(), part, own, recipe, seed + fold, transform=transform).ema
-        logits = predict(model, data.inputs, transform=prepare, bf16=recipe.bf16)
+        file = checkpoint and checkpoint.with_suffix(f".fold{fold}")
+        logits = _kept(partial(predicted, fold), file, checkpoint_seconds)
         held_out[held] = logits[data.index[held]]
         total += logits / number
         if log is not None:
             log(f"fold {fold + 1}/{number} predicted")
     total[data.index] = held_out
+    for file in checkpoint.parent.glob(f"{checkpoint.stem}.fold*") if checkpoint else ():
+        file.unlink(missing_ok=True)
     return total
+
+
+def _kept(compute: Callable[..., torch.Tensor], file: Path | None, seconds: float) -> torch.Tensor:
+    """The logits of a fold: read from ``file``, or computed, and written there if that took ``seconds`` or more."""
+    if file is None:
+        return compute()
+    if (entry := store.read(file)) is not None:
+        return torch.from_numpy(entry.arrays["logits"])
+    started, training = time.monotonic(), file.with_suffix(file.suffix + "-training")
+    logits = compute(checkpoint=training, checkpoint_seconds=seconds)
+    if parallel.rank() == 0 and time.monotonic() - started >= seconds:
+        store.save(file, {"logits": logits.numpy()}, {})
+    return logits
 
 
 class Platt(nn.Module):

@@ -68,7 +68,7 @@ def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     if count() == 1:
         return model
     ids = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+    return DistributedDataParallel(model, device_ids=ids)
 
 
 def average_gradients(module: nn.Module | None) -> None:

@@ -128,9 +128,16 @@ class Stages(NoisyData):
         )
 
     def crossfit(
-        self, data: TrainingSet, loss: Loss, relabel: Callable[[TrainingSet], TrainingSet] | None = None, **recipe
+        self,
+        what: str,
+        data: TrainingSet,
+        loss: Loss,
+        relabel: Callable[[TrainingSet], TrainingSet] | None = None,
+        **recipe,
     ) -> Tensor:
-        """(N, K) logits for all training images, each from models that have not seen it."""
+        """(N, K) logits for all training images, each from models that have not seen it; ``what`` names them."""
+        its = store.array_digest(*(part.numpy() for part in (data.index, data.targets)))
+        key = self.key | self.noise_key | {"seed": self.params.seed, "what": what, "data": its}
         return crossfit(
             self.build,
             data,
@@ -142,6 +149,7 @@ class Stages(NoisyData):
             prepare=self.setup.prepare,
             log=self.log,
             relabel=relabel,
+            checkpoint=self._checkpoint("crossfit", key),
         )
 
     # --- stages --------------------------------------------------------------------------------------------------
@@ -173,8 +181,8 @@ class Stages(NoisyData):
         def compute():
             self._say("cross-fitting a model of the clean labels on gold and single-label images")
             data = self.training_set(self.clean, self.train.labels)
-            logits = calibrate_logits(self.crossfit(data, objectives.plain("asl"), epochs=self.params.fold_epochs))
-            return {"probabilities": self._calibrated(logits).numpy()}, {}
+            logits = self.crossfit("clean", data, objectives.plain("asl"), epochs=self.params.fold_epochs)
+            return {"probabilities": self._calibrated(calibrate_logits(logits)).numpy()}, {}
 
         return torch.from_numpy(self.costs.cached("clean", key, compute).arrays["probabilities"])
 
@@ -194,7 +202,7 @@ class Stages(NoisyData):
             data = self.training_set(torch.cat([self.split.silver, self.clean]))
             transition, added = parts(start)
             loss = objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))
-            logits = self.crossfit(data, loss, epochs=self.params.fold_epochs)
+            logits = self.crossfit("noisy", data, loss, epochs=self.params.fold_epochs)
             clean = torch.logit(self.clean_posterior, eps=1e-6)
             return {"probabilities": self._calibrated(torch.stack([logits, clean])).numpy()}, {"rate": rate}
 
@@ -216,7 +224,7 @@ class Stages(NoisyData):
         gold[self.split.gold] = True
 
         def first_round(part: TrainingSet) -> TrainingSet:
-            logits = self.crossfit(part, forward, epochs=p.fold_epochs)
+            logits = self.crossfit("first", part, forward, epochs=p.fold_epochs)
             its_gold, noisy = part.index[gold[part.index]], ~part.trusted
             platt = Platt(self.train.num_classes).fit(logits[its_gold], self.train.labels[its_gold])
             targets = part.targets.clone()
@@ -227,7 +235,7 @@ class Stages(NoisyData):
         def compute():
             self._say("second round: cross-fitting on the posterior labels of the first, nested")
             data = self.training_set(torch.cat([self.split.silver, self.clean]))
-            logits = self.crossfit(data, objectives.plain("bce"), first_round, epochs=p.fold_epochs)
+            logits = self.crossfit("second", data, objectives.plain("bce"), first_round, epochs=p.fold_epochs)
             return {"probabilities": self._calibrated(logits).numpy()}, {}
 
         return torch.from_numpy(self.costs.cached("second", key, compute).arrays["probabilities"])
@@ -248,7 +256,7 @@ class Stages(NoisyData):
         def compute():
             self._say("cross-fitting a model of the labels as given")
             data = self.training_set(torch.cat([self.split.silver, self.clean]))
-            logits = self.crossfit(data, objectives.plain("bce"), epochs=self.params.fold_epochs)
+            logits = self.crossfit("given", data, objectives.plain("bce"), epochs=self.params.fold_epochs)
             return {"probabilities": logits.sigmoid().numpy()}, {}
 
         return torch.from_numpy(self.costs.cached("given", key, compute).arrays["probabilities"])

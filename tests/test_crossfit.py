@@ -199,3 +199,58 @@ def test_platt_weighs_several_sources_as_the_labels_say():
     torch.testing.assert_close(
         one.probabilities(good), alone.probabilities(torch.stack([good, good])), rtol=0, atol=1e-3
     )
+
+
+# --- going on after an interruption ----------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """The end of a process, as far as the code can tell."""
+
+
+@pytest.mark.parametrize(("fold", "trained"), [(0, 3), (1, 2), (2, 1)])
+def test_finished_folds_are_not_trained_again_after_an_interruption(fold, trained, tmp_path, monkeypatch):
+    data = one_hot_images()
+    expected = crossfit(by_heart, data, plain("bce"), RECIPE, 3, seed=0)
+    options = {"checkpoint": tmp_path / "x.safetensors", "checkpoint_seconds": 0}
+    own_fit, begun = module.fit, []
+
+    def killing(*arguments, **options):
+        begun.append(1)
+        if len(begun) == fold + 1:
+            raise Killed
+        return own_fit(*arguments, **options)
+
+    monkeypatch.setattr(module, "fit", killing)
+    with pytest.raises(Killed):
+        crossfit(by_heart, data, plain("bce"), RECIPE, 3, seed=0, **options)
+    begun[:] = [1] * 9
+    got = crossfit(by_heart, data, plain("bce"), RECIPE, 3, seed=0, **options)
+    assert torch.equal(got, expected) and len(begun) == 9 + trained
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fold_goes_on_from_its_own_checkpoint(tmp_path):
+    data, seen = one_hot_images(), []
+    expected = crossfit(by_heart, data, plain("bce"), RECIPE, 3, seed=0)
+
+    def dying(batch):
+        seen.append(1)
+        if len(seen) == 35:  # in the second of three folds of two steps an epoch
+            raise Killed
+        return batch
+
+    options = {"checkpoint": tmp_path / "x.safetensors", "checkpoint_seconds": 0}
+    recipe = Recipe(epochs=30, batch_size=4, learning_rate=0.1, ema_decay=0.5)
+    with pytest.raises(Killed):
+        crossfit(by_heart, data, plain("bce"), recipe, 3, seed=0, transform=dying, **options)
+    count = len(seen)
+    got = crossfit(by_heart, data, plain("bce"), recipe, 3, seed=0, transform=lambda b: seen.append(1) or b, **options)
+    assert torch.equal(got, expected) and len(seen) - count < 3 * 60
+
+
+def test_short_folds_leave_no_files(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(module.store, "save", lambda *_: saved.append(1))
+    crossfit(by_heart, one_hot_images(), plain("bce"), RECIPE, 3, seed=0, checkpoint=tmp_path / "x.safetensors")
+    assert not saved and not list(tmp_path.iterdir())

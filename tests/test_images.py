@@ -409,7 +409,7 @@ def test_auto_takes_the_hub_for_other_models_and_offline_the_error_names_the_men
         raise OSError("no route")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(RuntimeError, match=r"of 'test_efficientnet.*\(no route\); connect once, or pass weights="):
+    with pytest.raises(ConnectionError, match=r"of 'test_efficientnet.*\(no route\); connect once, or pass weights="):
         backbone.build_backbone(TINY)
     assert asked == [(TINY, True)]
 
