@@ -66,7 +66,7 @@ def set_random_state(states: dict[str, torch.Tensor]) -> None:
     """Put back what `random_state` gave; nothing where the number of processes is another one."""
     for name, setter in {"cpu": torch.set_rng_state, "cuda": torch.cuda.set_rng_state}.items():
         if name in states and len(states[name]) == parallel.count():
-            setter(states[name][parallel.rank()])
+            setter(states[name][parallel.rank()].clone())  # torch takes its alignment for granted
 
 
 def under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

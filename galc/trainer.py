@@ -225,7 +225,7 @@ class _Run:
         for step, inputs in enumerate(stream, first):
             drawn = (parallel.share(numbers[step]),) if draws.shape[1] else ()
             self.losses.append(self.train_step(shares[step], inputs, drawn, len(parts[step])))
-            if self.is_stopped(stop, step):
+            if self.is_stopped(stop):
                 self.agree(torch.cat(shares[: step + 1]), torch.cat([order[:0], *parts[step + 1 :]]))
                 return None
         self.agree(torch.cat(shares), order[:0])
@@ -235,11 +235,11 @@ class _Run:
         self.epoch += 1
         return float(losses.mean())
 
-    def is_stopped(self, stop: Preemption, step: int) -> bool:
+    def is_stopped(self, stop: Preemption) -> bool:
         """Whether the training ends after this step, in all processes alike."""
         if parallel.count() == 1:
             return stop.asked
-        return step % AGREE == 0 and parallel.any_of(stop.asked)
+        return self.step % AGREE == 0 and parallel.any_of(stop.asked)
 
     def agree(self, met: Tensor, unmet: Tensor) -> None:
         """Make the state of all processes one: what each has of the rows it has ``met``, of others the first's."""

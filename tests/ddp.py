@@ -1,5 +1,6 @@
 """Work that tests give to several processes of one training, on the CPU: ``together(function, folder)``."""
 
+import faulthandler
 import multiprocessing
 import os
 import socket
@@ -21,7 +22,7 @@ def together(function: Callable[..., object], *arguments, processes: int = PROCE
     folder = Path(os.environ["GALC_OUTPUTS"])
     folder.mkdir(parents=True, exist_ok=True)
     workers = [
-        context.Process(target=_join, args=(rank, processes, port, folder / f"result{rank}.pt", function, arguments))
+        context.Process(target=_join, args=(rank, processes, port, folder, function, arguments))
         for rank in range(processes)
     ]
     for worker in workers:
@@ -36,11 +37,12 @@ def together(function: Callable[..., object], *arguments, processes: int = PROCE
     return [torch.load(folder / f"result{rank}.pt", weights_only=False) for rank in range(processes)]
 
 
-def _join(rank: int, processes: int, port: int, file: Path, function: Callable, arguments: tuple) -> None:
+def _join(rank: int, processes: int, port: int, folder: Path, function: Callable, arguments: tuple) -> None:
     from galc import parallel
 
+    faulthandler.enable()
     torch.set_num_threads(1)
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ.update(address | {"WORLD_SIZE": str(processes), "RANK": str(rank), "LOCAL_RANK": str(rank)})
+    own = {"WORLD_SIZE": str(processes), "RANK": str(rank), "LOCAL_RANK": str(rank), "GALC_OUTPUTS": str(folder)}
+    os.environ.update(own | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
     with parallel.processes():
-        torch.save(function(*arguments), file)
+        torch.save(function(*arguments), folder / f"result{rank}.pt")
