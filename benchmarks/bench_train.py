@@ -107,7 +107,8 @@ def write_images(folder: Path, count: int) -> list[Path]:
 
 
 def data_set(files: list[Path]) -> MultiLabelData:
-    labels = torch.rand(len(files), CLASSES, generator=torch.Generator().manual_seed(0)) < 3.5 / CLASSES
+    labels = torch.rand(len(files), CLASSES, generator=torch.Generator().manual_seed(0)) < 2.5 / CLASSES
+    labels[torch.arange(len(files)), torch.arange(len(files)) % CLASSES] = True
     names = tuple(f"class {k}" for k in range(CLASSES))
     return MultiLabelData("made", names, ("",) * CLASSES, tuple(files), labels)
 
@@ -282,11 +283,11 @@ def main() -> None:
     if CUDA:
         rows["streamed / ceiling, percent"] = 100 * streamed / top
         rows["hours of params/paper.yaml, one card"] = table_hours(loop, predicting)
-    form = "| {} | {:,.1f} |" if args.markdown else "{:44}{:>12,.1f}"
+    form = "| {} | {} |" if args.markdown else "{:44}{:>12}"
     if args.markdown:
         print("| | |\n|---|---:|")
     for name, value in rows.items():
-        print(form.format(name, value))
+        print(form.format(name, f"{value:,.1f}" if value >= 10 else f"{value:.2g}"))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,32 @@
 """A training on disk: everything that decides how it goes on, down to the step and the random numbers to come."""
 
+import time
 from pathlib import Path
 
 import torch
 
 from galc import optimizer, parallel, store
+
+SAVING = 0.05  # the share of the time that may go into checkpoints
+
+
+class Pace:
+    """When to write a checkpoint: not within ``seconds``, and only as often as takes `SAVING` of the time at most."""
+
+    def __init__(self, seconds: float):
+        self.seconds, self.cost, self.last = seconds, 0.0, time.monotonic()
+
+    def is_due(self) -> bool:
+        """The first process decides: clocks differ."""
+        wait = max(self.seconds, self.cost / SAVING if self.seconds else 0.0)
+        return parallel.any_of(parallel.rank() == 0 and time.monotonic() - self.last >= wait)
+
+    def __enter__(self) -> None:
+        self.began = time.monotonic()
+
+    def __exit__(self, *_) -> None:
+        self.last = time.monotonic()
+        self.cost = self.last - self.began
 
 
 def save(run, path: Path) -> None:

@@ -35,7 +35,6 @@ from galc.preempt import Preemption
 # draws) on the CPU) -> the same, each image by a row of its own (`galc.augment`)
 Transform = Callable[..., torch.Tensor]
 AGREE = 10  # steps between two looks of several processes at whether one of them is to stop
-SAVING = 0.05  # the share of the time that may go into checkpoints
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def fit(
     run = _Run(model, data, loss, recipe, seed, transform, choose)
     if checkpoint is not None:
         saved_state.load(run, checkpoint)
-    pace = _Pace(checkpoint_seconds)
+    pace = saved_state.Pace(checkpoint_seconds)
     with Preemption() as stop:
         while run.epoch < recipe.epochs:
             started = time.monotonic()
@@ -130,25 +129,6 @@ def fit(
     run.model.eval()
     run.ema.eval()
     return Fit(run.model, run.ema, run.history, run.chosen_epoch or run.epoch, run.step)
-
-
-class _Pace:
-    """When to write a checkpoint: not within ``seconds``, and only as often as takes `SAVING` of the time at most."""
-
-    def __init__(self, seconds: float):
-        self.seconds, self.cost, self.last = seconds, 0.0, time.monotonic()
-
-    def is_due(self) -> bool:
-        """The first process decides: clocks differ."""
-        wait = max(self.seconds, self.cost / SAVING if self.seconds else 0.0)
-        return parallel.any_of(parallel.rank() == 0 and time.monotonic() - self.last >= wait)
-
-    def __enter__(self) -> None:
-        self.began = time.monotonic()
-
-    def __exit__(self, *_) -> None:
-        self.last = time.monotonic()
-        self.cost = self.last - self.began
 
 
 def describe(record: dict, epochs: int) -> str:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from galc import models, objectives, trainer
+from galc import checkpoint, models, objectives, trainer
 from galc.asl import calibrate_logits
 from galc.augment import Augment, to_unit
 from galc.batch import TrainingSet
@@ -191,8 +191,8 @@ def test_a_process_that_does_not_handle_sigterm_ends_by_it_once_it_has_saved(tmp
 
 def test_checkpoints_take_a_twentieth_of_the_time_at_most(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(trainer.time, "monotonic", lambda: now[0])
-    pace = trainer._Pace(30)
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    pace = checkpoint.Pace(30)
     now[0] = 29
     assert not pace.is_due()
     now[0] = 30
