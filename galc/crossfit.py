@@ -73,6 +73,7 @@ def crossfit(
         if log is not None:
             log(f"fold {fold + 1}/{number} predicted")
     total[data.index] = held_out
+    parallel.any_of(False)  # all processes have read the files
     for file in checkpoint.parent.glob(f"{checkpoint.stem}.fold*") if checkpoint else ():
         file.unlink(missing_ok=True)
     return total

@@ -15,6 +15,12 @@ def autocast(device: torch.device, bf16: bool) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 
+def tune(device: torch.device) -> None:
+    """Let cuDNN try its algorithms once for each shape, and keep the fastest."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+
+
 def in_layout(inputs: Tensor, model: nn.Module) -> Tensor:
     """A batch in the memory layout of the model: channels last for images of a convolutional one."""
     images = inputs.ndim == 4 and has_convolution(model)

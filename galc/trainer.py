@@ -28,7 +28,7 @@ from galc.batch import Batch, Loss, TrainingSet
 from galc.checkpoint import under
 from galc.mixup import mixed
 from galc.models import to_device_layout
-from galc.precision import Compiled, autocast, in_layout
+from galc.precision import Compiled, autocast, in_layout, tune
 from galc.preempt import Preemption
 
 # a batch as it is stored -> a batch as the model takes it; with an attribute ``draws``, (batch, uniform numbers (B,
@@ -142,6 +142,7 @@ class _Run:
 
     def __init__(self, model, data, loss, recipe, seed, transform, choose=None):
         self.device = parallel.device()
+        tune(self.device)
         self.model = parallel.with_shared_statistics(to_device_layout(model, self.device), self.device)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.network = parallel.wrap(self.model, self.device)  # as it is called in a step
