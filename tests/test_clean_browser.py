@@ -106,7 +106,8 @@ def test_the_whole_page_is_there_with_its_pictures_and_names(review):
     expect(cards).to_have_count(PAGE)
     assert all(picture.evaluate("image => image.naturalWidth > 20") for picture in cards.locator("img").all())
     assert re.fullmatch(
-        r"1 of 20: .+, (not )?given, \d+% likely (wrong|missing), undecided\. Labels given: .+", label(review, 0)
+        r"1 of 20: .+, (not )?given, (over )?\d+ % likely (wrong|missing), undecided\. Labels given: .+",
+        label(review, 0),
     )
     assert review.page.evaluate("() => document.querySelectorAll('.galc-cards script, .galc-cards i').length") == 0
     assert any(CLASSES[1] in text for text in cards.all_inner_texts())

@@ -87,14 +87,27 @@ def html_text(text: str) -> str:
 
 def test_it_says_what_is_suspicious_and_how_much_in_the_order_of_the_table(cleaned, tmp_path):
     page, _ = written(cleaned, tmp_path / "out.html", most=60)
-    claims = re.findall(r"(?:not )?given, \d+% likely (?:wrong|missing)", page.text)
+    claims = re.findall(r"(?:not )?given, (?:over )?\d+ % likely (?:wrong|missing)", page.text)
     table = cleaned.suspicious[:60]
-    wanted = [gallery.CLAIMS[kind].format(p) for kind, p in zip(table["kind"], table["probability"], strict=True)]
+    wanted = [
+        gallery.CLAIMS[kind].format(gallery.chance(p))
+        for kind, p in zip(table["kind"], table["probability"], strict=True)
+    ]
     assert claims == wanted
     assert "The 60 most suspicious are below" in page.text
     row = cleaned.suspicious["row"][0]
     labels = [name for name, has in zip(CLASSES, cleaned.labels[row], strict=True) if has]
     assert page.of("img")[0]["alt"] == "labels given: " + (", ".join(labels) or "none")
+
+
+def test_a_chance_is_never_certainty():
+    assert [gallery.chance(p) for p in (0.054, 0.5, 0.99, 0.9951, 1.0)] == [
+        "5 %",
+        "50 %",
+        "99 %",
+        "over 99 %",
+        "over 99 %",
+    ]
 
 
 def test_every_link_leads_to_a_part_of_the_page_and_every_label_has_one(cleaned, tmp_path):

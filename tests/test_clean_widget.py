@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cleaned import CLASSES, example
 
+from galc.clean import gallery
 from galc.clean.result import DECISIONS, Cleaned
 from galc.clean.review import read
 from galc.clean.widget import PAGE, Reviewer
@@ -115,7 +116,7 @@ def test_every_card_says_in_words_what_it_is(reviewer, cleaned):
         labels = [CLASSES[k] for k in np.flatnonzero(cleaned.labels[line["row"]])]
         assert (card["name"], card["labels"]) == (line["class"], labels)
         assert card["claim"].startswith("given" if line["given"] else "not given")
-        assert f"{line['probability']:.0%}" in card["claim"]
+        assert gallery.chance(line["probability"]) in card["claim"]
         assert card["src"].startswith("data:image/jpeg;base64,") and card["file"].endswith(" <i>&ü.png")
         assert card["actions"] == ("keep", "remove" if line["given"] else "add")
 

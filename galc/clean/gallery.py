@@ -21,7 +21,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 CSS = (ASSETS / "gallery.css").read_text(encoding="utf-8")
 FILE = "gallery.html"
 PART = 50  # labels under one heading
-CLAIMS = {"wrong": "given, {:.0%} likely wrong", "missing": "not given, {:.0%} likely missing"}
+CLAIMS = {"wrong": "given, {} likely wrong", "missing": "not given, {} likely missing"}
 DONE = {"keep": "kept as it is", "remove": "removed", "add": "added"}
 
 
@@ -61,7 +61,7 @@ def cards(cleaned: Cleaned, rows: Sequence[int], decided: Mapping[int, str], add
             rank=int(place) + 1,
             name=row["class"],
             kind=row["kind"],
-            claim=CLAIMS[row["kind"]].format(row["probability"]),
+            claim=CLAIMS[row["kind"]].format(chance(row["probability"])),
             labels=[cleaned.classes[k] for k in labels],
             file=os.path.relpath(file, top),
             src=src,
@@ -69,6 +69,11 @@ def cards(cleaned: Cleaned, rows: Sequence[int], decided: Mapping[int, str], add
         )
         found.append(card)
     return found
+
+
+def chance(probability: float) -> str:
+    """In percent, and never 100: it is an estimate."""
+    return "over 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
 
 
 @lru_cache(maxsize=1)

@@ -172,11 +172,11 @@ class Reviewer:
         self.summary.value = f"{html.escape(self.text)}<br>{KEYS}"
 
     def _words(self, decision: Decision) -> str:
-        """ "dog of 000012.jpg is removed": what is now true of the label of a decision."""
+        """ "dog (000012.jpg): removed", what is now true of the label of a decision."""
         action = self.review.decided().get(self.review.row(decision), "")
         # isolated, so that a name written from right to left does not turn the sentence round
         name, file = (f"\u2068{text}\u2069" for text in (decision.name, Path(decision.file).name))
-        return f"{name} of {file} is {gallery.DONE.get(action, 'undecided')}"
+        return f"{name} ({file}): {gallery.DONE.get(action, 'undecided')}"
 
     def _say(self, text: str, error: bool = False) -> None:
         self.status.value = line(text, "galc-error" if error else "galc-note")
