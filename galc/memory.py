@@ -20,7 +20,7 @@ def largest_that_fits(step: Callable[[int], None], size: int) -> int:
     return 0
 
 
-def message(batch_size: int, fits: int, processes: int = 1) -> str:
+def message(batch_size: int, fits: int, processes: int = 1, bf16: bool = False) -> str:
     """What to do where a batch of ``batch_size`` images did not fit, and one of ``fits`` a process did (0: none)."""
     where = ""
     if torch.cuda.is_available():
@@ -30,4 +30,5 @@ def message(batch_size: int, fits: int, processes: int = 1) -> str:
         mend = f"'batch_size' = {fits * processes} was tried and fits"
     else:
         mend = "not even one image fits: take a smaller 'image_size' or backbone"
-    return f"'batch_size' = {batch_size} does not fit in the memory{where}: {mend}; 'bf16' takes about half of it"
+    mend += "" if bf16 else "; with 'bf16' a batch takes about half"
+    return f"'batch_size' = {batch_size} does not fit in the memory{where}: {mend}"

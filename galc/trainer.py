@@ -286,7 +286,7 @@ class _Run:
             self.backward(self.model, inputs[:images], part, tuple(numbers[:images] for numbers in drawn))
 
         fits = memory.largest_that_fits(step, len(inputs))
-        return memory.message(self.recipe.batch_size, fits, parallel.count())
+        return memory.message(self.recipe.batch_size, fits, parallel.count(), self.recipe.bf16)
 
     @torch.no_grad()
     def update_ema(self) -> None:

@@ -32,3 +32,4 @@ def test_an_error_of_another_kind_is_not_taken_for_one_of_memory():
 def test_the_message_counts_all_processes():
     assert "'batch_size' = 64 was tried and fits" in memory.message(128, 16, processes=4)
     assert "smaller 'image_size'" in memory.message(128, 0)
+    assert "bf16" in memory.message(128, 16) and "bf16" not in memory.message(128, 16, bf16=True)

@@ -354,6 +354,23 @@ def test_every_epoch_sees_every_image_once_the_partial_batch_included_in_another
     assert len({tuple(epoch) for epoch in epochs}) == RECIPE.epochs
 
 
+def test_trusted_and_noisy_images_are_mixed_by_one_shuffle_an_epoch():
+    generator, counts = torch.Generator().manual_seed(0), []
+    own = TrainingSet(
+        torch.randn(200, 5, generator=generator), torch.arange(200), torch.zeros(200, 4), torch.arange(200) < 60
+    )
+
+    def loss(logits, batch):
+        counts.append(int(batch.trusted.sum()))
+        return logits.square().mean()
+
+    fit(probe(), own, loss, Recipe(epochs=40, batch_size=20), 0)
+    epochs = torch.tensor(counts).view(40, 10)
+    assert (epochs.sum(1) == 60).all()  # none is drawn more often for being trusted
+    expected = 20 * 0.3 * 0.7 * 180 / 199  # the variance of a draw without replacement
+    assert epochs.double().var() == pytest.approx(expected, rel=0.2)
+
+
 def test_images_meet_their_own_labels():
     own = data()
     own.inputs[own.index, 0] = torch.arange(23.0)
@@ -679,7 +696,7 @@ def test_out_of_memory_is_answered_with_the_batch_size_that_fits(limit, words, t
     recipe = Recipe(epochs=2, batch_size=20, learning_rate=1e-3)
     with pytest.raises(MemoryError, match=rf"'batch_size' = 20 does not fit in the memory.*{words}") as error:
         fit(backbone(), images(), ASL, recipe, 0, transform=small_gpu(limit), checkpoint=tmp_path / "c")
-    assert "'bf16' takes about half" in str(error.value)
+    assert "with 'bf16' a batch takes about half" in str(error.value)
 
 
 def test_a_prediction_takes_smaller_batches_where_a_gpu_has_too_little_memory():
