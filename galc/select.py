@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, yaml.YAMLError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(result.round(2).to_string())
+    print(result.round(2).to_string(na_rep=""))
     print(f"best of {len(result)} on held-out gold images: {result.index[0]}")
     return 0
 

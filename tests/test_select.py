@@ -78,6 +78,13 @@ def test_the_table_pairs_seeds_and_puts_the_best_first():
     assert got.loc["b", "behind"] == 0.0
 
 
+def test_candidates_may_be_methods(tiny, tmp_path):
+    candidates = {"ASL": {"method": "asl"}, "BCE": {"method": "bce"}}
+    spec = {"base": tiny | {"gold_holdout": 0.5}, "candidates": candidates}
+    path = store.write_json(tmp_path / "methods.yaml", spec)
+    assert [p.method for its in select.read(str(path)).values() for p in its] == ["asl", "bce"]
+
+
 def test_the_command_prints_the_table_and_the_choice(written, capsys):
     assert select.main([written(), "-p", "epochs", "1", "--workers", "1"]) == 0
     printed = capsys.readouterr().out
@@ -89,6 +96,7 @@ def test_bad_input_is_one_line(written, capsys):
     assert capsys.readouterr().err.startswith("error: ") and "gold_holdout" in select.__doc__
 
 
-def test_the_selection_file_of_the_project_fits():
-    runs = select.read("params/selection/recipe.yaml")
+@pytest.mark.parametrize("name", ["recipe", "last_loss"])
+def test_the_selection_files_of_the_project_fit(name):
+    runs = select.read(f"params/selection/{name}.yaml")
     assert all(isinstance(p, Params) and p.gold_holdout > 0 for its in runs.values() for p in its)
