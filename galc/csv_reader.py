@@ -9,6 +9,8 @@ import numpy as np
 
 from galc.data import MultiLabelData, at_root, inside, labelled, one_split, refuse_duplicates
 
+csv.field_size_limit(2**31 - 1)  # a cell may name thousands of classes
+
 
 def csv_table(
     path: Path,

@@ -170,6 +170,9 @@ def read_coco(path: Path, images: Path, name: str) -> MultiLabelData:
     """
     coco = _parse_coco(path)
     listed = coco.dataset
+    for part in ("images", "categories"):
+        if {type(one["id"]) for one in listed[part]} not in (set(), {int}, {str}):
+            raise ValueError(f"{path}: the ids of {part} must be whole numbers, or all of them texts")
     refuse_duplicates((image["id"] for image in listed["images"]), f"{path}: image id", "give each image its own")
     refuse_duplicates((c["id"] for c in listed["categories"]), f"{path}: category id", "give each category its own")
     categories = [coco.cats[key] for key in sorted(coco.cats)]

@@ -68,6 +68,11 @@ def read(part: Path) -> tuple[pa.Table, dict]:
     tables = [read_file(file) for file in arrow_files(part)]
     if not tables:
         raise ValueError(f"{part / STATE} names no data file; save the data set again")
+    for table, file in zip(tables, arrow_files(part), strict=True):
+        if missing := [name for name in features if name not in table.column_names]:
+            raise ValueError(f"{file} lacks the column {missing[0]!r} of {part / INFO}; save the data set again")
+        if table.schema != tables[0].schema:
+            raise ValueError(f"{file} has other columns than the first data file; save the data set again")
     return pa.concat_tables(tables), features
 
 
@@ -86,8 +91,10 @@ def arrow_files(part: Path) -> list[Path]:
 def read_file(file: Path) -> pa.Table:
     try:
         with pa.memory_map(str(file)) as source:
-            return pa.ipc.open_stream(source).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
+            table = pa.ipc.open_stream(source).read_all()
+        table.validate(full=True)
+        return table
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{file} is no whole Arrow stream ({error}); save the data set again") from error
 
 

@@ -3,7 +3,8 @@
 The estimate is the study's attribution EM (`galc.attribution`). Its uncertainty is found by a bootstrap over images:
 the trusted images are drawn anew and the calibration is fitted to them, the others are drawn anew and the EM takes a
 few more steps from where it was. With many images it draws some, and the spread is scaled by the square root of the
-share (m out of n: Bickel, Goetze, van Zwet 1997).
+share (m out of n: Bickel, Goetze, van Zwet 1997). Shares of wrong and of missing labels are those of the data at hand,
+so chance widens their intervals, too.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from galc.label_sets import Counts, LabelSets
 from galc.noise import Noise
 
 REPLICATES = 40
+Z = 1.645  # standard deviations to either end of a 90 % interval
 STEPS = 3  # of the EM in a replicate, from the estimate
 MOST = 4096  # images of a replicate
 WIDE = 0.15  # a half width above which a rate is not known well enough to act on
@@ -50,7 +52,7 @@ def estimate(
     gold, silver = trusted.nonzero()[:, 0], (~trusted).nonzero()[:, 0]
     known = _calibrated(sources, labels, gold, silver)
     sets = _sets(known, labels[silver])
-    prior = attribution.choose(sets) if labels.shape[1] > 1 else Prior(rate=RATE, flips=False, open=True)
+    prior = _prior(sets, labels.shape[1])
     noise = attribution.fit(sets, prior)
     counts = sets.counts(noise)
     own = prior._replace(rate=RATE) if prior.rate == INFINITE else prior  # one rate for all is a choice, not a fact
@@ -66,9 +68,24 @@ def estimate(
             found = attribution.maximise(again.counts(found, 2), own)
         draws.append(_parts(found, again.counts(found, 2)))
     size, spread = labels.shape[1], (some / len(silver)) ** 0.5
-    rates = [_rates(part, [draw[n] for draw in draws], spread) for n, part in enumerate(_parts(noise, counts))]
+    chance = (*[torch.zeros(())] * 3, *_chance(sets, noise))
+    rates = [
+        _rates(part, [draw[n] for draw in draws], spread, chance[n]) for n, part in enumerate(_parts(noise, counts))
+    ]
     rates = [Rates(*(end[:size, :size] if end.ndim == 2 else end[:size] for end in rate)) for rate in rates]
     return Estimated(Noise(*(rate.estimate for rate in rates[:3])), prior, *rates)
+
+
+def first(known: Tensor, labels: Tensor) -> Noise:
+    """The noise alone, from probabilities of the true labels (n, K) and the ``labels`` (n, K) as given."""
+    sets, size = _sets(known, labels), labels.shape[1]
+    noise = attribution.fit(sets, _prior(sets, size))
+    return Noise(noise.transition[:size, :size], noise.removed[:size], noise.added[:size])
+
+
+def _prior(sets: LabelSets, num_classes: int) -> Prior:
+    """Chosen by held-out likelihood; the label of a single class can only vanish and appear."""
+    return attribution.choose(sets) if num_classes > 1 else Prior(rate=RATE, flips=False, open=True)
 
 
 def _sets(known: Tensor, labels: Tensor) -> LabelSets:
@@ -104,12 +121,28 @@ def _parts(noise: Noise, counts: Counts) -> tuple[Tensor, ...]:
     return noise.transition, noise.removed, noise.added, wrong.clamp(0, 1), missing.clamp(0, 1)
 
 
-def _rates(estimate: Tensor, draws: list[Tensor], spread: float) -> Rates:
-    """An estimate with the interval of its draws, scaled by ``spread`` about their median; it holds the estimate."""
+def _chance(sets: LabelSets, noise: Noise) -> tuple[Tensor, Tensor]:
+    """Standard deviations (K,) of the shares wrong and missing where noise and posterior are known.
+
+    A label that is wrong with probability p is wrong or not: sums of these probabilities vary by the sum of p (1 - p).
+    """
+    posterior, given = sets.posterior(noise).double(), sets.noisy
+    varies, true = posterior * (1 - posterior), posterior.sum(0).clamp(min=1)
+    wrong = (varies * given).sum(0).sqrt() / given.sum(0).clamp(min=1)
+    return wrong, (varies * ~given).sum(0).sqrt() / true
+
+
+def _rates(estimate: Tensor, draws: list[Tensor], spread: float, chance: Tensor) -> Rates:
+    """An estimate with the interval of its draws, which holds it.
+
+    Scaled by ``spread`` about the draws' median, and widened by the standard deviation ``chance``.
+    """
     tail = (1 - LEVEL) / 2
+    reach = Z * chance
     values = torch.stack(draws).numpy()
     low, middle, high = (torch.from_numpy(end) for end in np.quantile(values, (tail, 0.5, 1 - tail), axis=0))
-    low, high = (middle + spread * (end - middle) for end in (low, high))
+    low = middle - (spread * (middle - low)).hypot(reach)
+    high = middle + (spread * (high - middle)).hypot(reach)
     return Rates(estimate, torch.minimum(low, estimate).clamp(0, 1), torch.maximum(high, estimate).clamp(0, 1))
 
 

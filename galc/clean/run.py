@@ -71,7 +71,7 @@ class Cleaning:
     def estimated(self, stages: OwnStages) -> store.Entry:
         """The noise with its intervals, and the posterior of all images."""
         names = ("transition", "removed", "added", "wrong", "missing")
-        key = stages.key | stages.noise_key | {"seed": self.params.seed, "estimate": own_code("estimate")}
+        key = stages.key | stages.noise_key | {"seed": self.params.seed}
 
         def compute():
             sources = stages.sources
@@ -116,7 +116,7 @@ class Cleaning:
             tensors["posterior"],
             **rates,
             warnings=tuple(said),
-            record=record | {"environment": environment(), "code": [code_digest(), own_code("estimate")]},
+            record=record | {"environment": environment(), "code": [code_digest(), own_code()]},
         )
 
     def _say(self, text: str) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from galc import attribution, models, objectives, store
+from galc import models, objectives, store
 from galc.batch import TrainingSet
+from galc.clean import estimate
 from galc.clean.context import InContext, as_noisy
 from galc.clean.inputs import Given
 from galc.crossfit import crossfit
@@ -24,7 +25,7 @@ from galc.stages import Log, Stages
 
 ENOUGH = 20  # trusted images that a model and a calibration can be made of
 SURE, PLAIN = 0.95, 0.1  # quantiles: of probabilities where a class is surest, and where it is surely not
-CODE = ("context", "inputs", "stages")  # modules of this package whose code decides a stage
+CODE = ("context", "estimate", "inputs", "stages")  # modules of this package whose code decides a stage
 
 
 class OwnStages(Stages):
@@ -70,7 +71,7 @@ class OwnStages(Stages):
         """A first estimate of the noise."""
         if not self.calibrates:
             return anchors(self.given_probability, self.given.labels)
-        return attribution.estimate(self.clean_posterior[self.split.silver], self._silver_labels)
+        return estimate.first(self.clean_posterior[self.split.silver], self._silver_labels)
 
     @property
     def sources(self) -> Tensor:
@@ -133,6 +134,6 @@ def _quantile(values: Tensor, share: float) -> Tensor:
     return values.sort().values[round(share * (len(values) - 1))]
 
 
-def own_code(*more: str) -> str:
-    """Identifies the code of this package that stages depend on, and ``more`` modules of it."""
-    return store.digest([store.file_digest(Path(__file__).with_name(f"{name}.py")) for name in (*CODE, *more)])
+def own_code() -> str:
+    """Identifies the code of this package that stages depend on."""
+    return store.digest([store.file_digest(Path(__file__).with_name(f"{name}.py")) for name in CODE])

@@ -1,0 +1,108 @@
+"""Whatever is written into the files that people bring: a clear message, or labels that were read; never anything else.
+
+A message is a ValueError or a FileNotFoundError that names the file.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from saved import write_saved
+
+from galc import data
+from galc.clean.run import load
+
+REFUSED = (ValueError, FileNotFoundError)
+loose = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+CSV = b"image,labels\na.png,dog|cat\nb.png,dog\n"
+COCO = {
+    "images": [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"}],
+    "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1}, {"id": 2, "image_id": 2, "category_id": 2}],
+}
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@st.composite
+def harmed(draw, content: bytes) -> bytes:
+    """Content that was cut, or has other bytes somewhere."""
+    start = draw(st.integers(0, len(content)))
+    end = draw(st.integers(start, min(len(content), start + 8)))
+    return content[:start] + draw(st.binary(max_size=8)) + content[end:]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("images/a.png", "images/b.png", "a.png", "b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    return tmp_path
+
+
+def read(path: Path, **options) -> None:
+    try:
+        loaded = data.load(path, **options)
+    except REFUSED as error:
+        assert path.stem in str(error)
+    else:
+        assert loaded.labels.any(1).all() and all(file.is_file() for file in loaded.files)
+
+
+@loose
+@given(content=harmed(CSV))
+def test_a_harmed_csv(folder, content):
+    (folder / "mine.csv").write_bytes(content)
+    read(folder / "mine.csv")
+
+
+@loose
+@given(content=harmed(json.dumps(COCO).encode()))
+def test_a_harmed_coco_json(folder, content):
+    (folder / "mine.json").write_bytes(content)
+    read(folder / "mine.json", images=folder / "images")
+
+
+@loose
+@given(part=st.sampled_from(sorted(COCO)), place=st.integers(0, 1), key=st.sampled_from(["id", "name", "image_id", "category_id", "file_name", None]), value=VALUES)  # fmt: skip  # noqa: E501
+def test_a_coco_json_with_any_value_anywhere(folder, part, place, key, value):
+    document = json.loads(json.dumps(COCO))
+    if key is None:
+        document[part] = value
+    else:
+        document[part][place][key] = value
+    (folder / "mine.json").write_text(json.dumps(document))
+    read(folder / "mine.json", images=folder / "images")
+
+
+@loose
+@given(content=harmed(b"a.png\nb.png\n"))
+def test_a_harmed_list_of_trusted_images(folder, content):
+    (folder / "mine.csv").write_bytes(CSV)
+    (folder / "list.txt").write_bytes(content)
+    try:
+        assert load(folder / "mine.csv", folder / "list.txt").trusted.sum() == 1
+    except REFUSED as error:
+        assert "list.txt" in str(error) or "all 2 images are trusted" in str(error)
+
+
+@loose
+@given(name=st.sampled_from(["dataset_info.json", "state.json", "data-00000-of-00001.arrow"]), harm=st.data())
+def test_a_harmed_saved_data_set(tmp_path, name, harm):
+    root = write_saved(tmp_path / "mine", shards=1)
+    content = (root / name).read_bytes()
+    (root / name).write_bytes(harm.draw(harmed(content)))
+    read(root)
+
+
+def test_a_thousand_classes_with_very_long_names_are_read(folder):
+    names = [f"{n} " + "ü" * 400 for n in range(1000)]
+    (folder / "mine.csv").write_text("image,labels\na.png," + "|".join(names) + "\nb.png," + names[0] + "\n")
+    loaded = data.load(folder / "mine.csv")
+    assert loaded.num_classes == 1000 and loaded.labels.sum(1).tolist() == [1000, 1]
