@@ -65,6 +65,13 @@ def test_trusted_images_change_by_decision_alone(cleaned):
     assert torch.equal(replace(cleaned, posterior=doubtful).corrected()[3], cleaned.labels[3])
 
 
+def test_decisions_made_while_a_result_was_computed_are_kept(cleaned, tmp_path):
+    old = replace(cleaned, decisions={(2, 0): True})
+    save_decisions(tmp_path, {(2, 0): False, (0, 1): False}, cleaned.files, CLASSES)
+    old.save(tmp_path)
+    assert Cleaned.load(tmp_path).decisions == {(2, 0): False, (0, 1): False}
+
+
 def test_saving_a_result_anew_keeps_decisions_on_images_that_it_does_not_know(cleaned, tmp_path):
     other = (*cleaned.files[:3], Path("/elsewhere/x.png"))
     save_decisions(tmp_path, {(3, 0): False, (1, 1): True}, other, CLASSES)

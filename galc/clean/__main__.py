@@ -65,11 +65,11 @@ def run(options: argparse.Namespace, out: Path) -> None:
         raise ValueError(f"--least must lie in [0, 1], got {options.least}")
     given = load(options.data, options.trusted, options.images, options.trusted_column)
     print(f"{given.name}: {len(given):,} images, {given.num_classes} classes, {int(given.trusted.sum()):,} trusted")
-    decisions = load_decisions(out, given.files, given.classes)  # a broken file is an error before any long work
+    load_decisions(out, given.files, given.classes)  # a broken file is an error before any long work
     names = ("backbone", "weights", "image_size")
     settings = {name: getattr(options, name) for name in names} | {name: number(text) for name, text in options.p}
     cleaning = Cleaning(given, log=print, **settings)
-    cleaned = replace(cleaning.result(), decisions=decisions)
+    cleaned = replace(cleaning.result(), decisions=load_decisions(out, given.files, given.classes))
     for text in export.summary(cleaned, options.least):
         print(text)
     written = export.everything(cleaned, out, options.least, options.images)

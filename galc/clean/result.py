@@ -120,14 +120,14 @@ class Cleaned:
         return labels
 
     def save(self, folder: Path) -> Path:
-        """Write both files to ``folder``; returns it."""
+        """Write both files to ``folder``, decisions only where it has none yet; returns it."""
         arrays = {"labels": self.labels, "trusted": self.trusted, "posterior": self.posterior}
         for name in RATES:
             arrays |= {f"{name}/{end}": part for end, part in zip(Rates._fields, getattr(self, name), strict=True)}
         record = {name: getattr(self, name) for name in ("name", "source", "classes", "warnings", "record")}
         record |= {"files": [str(file) for file in self.files], "version": VERSION}
         store.save(folder / FILE, {name: array.numpy() for name, array in arrays.items()}, record)
-        if load_decisions(folder, self.files, self.classes) != self.decisions:  # what is not known here is kept
+        if self.decisions and not (folder / DECISIONS).exists():  # a review may have added to the file since
             save_decisions(folder, self.decisions, self.files, self.classes)
         return folder
 
