@@ -15,7 +15,7 @@ from galc.params import Params
 from galc.record import environment
 from galc.stages import Log, code_digest
 
-# The recipe, chosen on `pictograms` with 20 % symmetric noise by the likelihood of the trusted images' labels.
+# Chosen on `pictograms` with 20 % symmetric noise by the likelihood of the trusted images' labels (docs/method.md).
 RECIPE = {"hidden": 1024, "input_dropout": 0.3, "folds": 5, "fold_epochs": 30, "epochs": 30}
 
 
