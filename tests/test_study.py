@@ -394,8 +394,8 @@ def test_the_same_data_in_another_folder_is_the_same_run(tiny, colours, tmp_path
 
 # modules that a run imports and that do not decide its numbers: their effect is in the keys by content or value
 NEUTRAL = set(
-    """backbone costs csv_reader data download images memory methods params pictogram_glyphs pictogram_labels
-    pictogram_scenes pictograms preempt progress readers record store""".split()  # noqa: SIM905
+    """backbone costs csv_reader data download folder_reader images memory methods params pictogram_glyphs
+    pictogram_labels pictogram_scenes pictograms preempt progress readers record saved_reader store""".split()  # noqa: SIM905
 )
 
 
