@@ -85,7 +85,7 @@ def matrices(table: pd.DataFrame) -> str:
         row = [str(setting), *(f"{100 * one[rate].mean():.1f} %" for rate in ("labels_removed", "labels_added"))]
         for name in names:
             own = group[group["method"] == name]
-            row += ["" if own[c].isna().all() else f"{own[c].mean():.2f} ± {own[c].std():.2f}" for c in columns]
+            row += ["" if own[c].isna().any() else f"{own[c].mean():.2f} ± {own[c].std():.2f}" for c in columns]
         rows.append(row)
     heads = [f"{plots.method_title(name)}: {text}" for name in names for text in columns.values()]
     return markdown(["noise", "labels removed", "wrong among the labels", *heads], rows)
