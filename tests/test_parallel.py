@@ -11,8 +11,9 @@ from torch import nn
 from galc import models, objectives, parallel, store, study, trainer
 from galc.augment import Augment, to_unit
 from galc.batch import TrainingSet
-from galc.noise import symmetric
+from galc.noise import Noise, symmetric
 from galc.params import checked
+from galc.refinement import Refined
 from galc.trainer import Recipe, fit, predict
 
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=1e-2, weight_decay=1e-2, ema_decay=0.9)
@@ -50,6 +51,10 @@ def convnext() -> nn.Module:
 
 
 def loss_of(name: str):
+    if name == "refined":
+        data = features()
+        q = torch.full((21, K), 0.4)
+        return Refined(objectives.PLAIN["asl"], Noise.of(C), q, data.targets > 0.5, data.targets, data.trusted)
     return objectives.plain(name) if name in objectives.PLAIN else objectives.corrected(name, TASK)
 
 
@@ -88,7 +93,7 @@ def assert_same(one: dict, other: dict) -> None:
     assert one["metrics"] == other["metrics"] and torch.equal(one["losses"], other["losses"])
 
 
-LOSSES = ("asl", "forward-asl", "elr", "small-loss", "t-revision")
+LOSSES = ("asl", "forward-asl", "elr", "small-loss", "t-revision", "refined")
 
 
 def train_all() -> list[dict]:

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from host import NothingReadBack
 
-from galc import noise
+from galc import checks, noise
 from galc.asl import calibrate_logits
 from galc.batch import Batch
 from galc.label_sets import LabelSets
@@ -141,3 +142,12 @@ def test_outputs_that_are_not_finite_are_told_by_the_loss_and_not_by_a_later_ste
     logits = case["logits"].clone()
     logits[20, 2] = torch.nan
     assert not torch.isfinite(epoch(loss, case, 1, logits))
+
+
+def test_a_step_within_an_epoch_reads_nothing_back_from_the_device(case):
+    loss = Refined(*case["args"])
+    logits = case["logits"].clone().requires_grad_()
+    for number in (1, 2, 3, 4):
+        epoch(loss, case, number)  # the first step of an epoch revises
+        with checks.trusting(), NothingReadBack():
+            epoch(loss, case, number, logits).backward()
