@@ -99,7 +99,7 @@ def tiny(colours: Path) -> dict:
     return {"data": str(colours)} | model | recipe
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while it is open, an event loop runs in this thread
 def browser():
     """A headless Chromium; without one the tests are skipped, or fail where $GALC_REQUIRE_BROWSER is set."""
     from lab import browser_command  # most tests need no browser, and not the seconds that its modules take to import

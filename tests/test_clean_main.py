@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_colours
 from filelock import FileLock
 
 from galc import data, store
@@ -19,6 +18,7 @@ from galc.clean import export
 from galc.clean.__main__ import main
 from galc.clean.classifier import Classifier
 from galc.clean.result import Cleaned, save_decisions
+from tests.conftest import write_colours
 
 SMALL = {"components": 8, "hidden": 16, "epochs": 2, "fold_epochs": 2, "batch_size": 32, "folds": 2}
 MODEL = ["--backbone", "test_efficientnet", "--weights", "none", "--image-size", "32"]

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_colours
 
 from galc import data
 from galc.clean import run
 from galc.clean.inputs import Given, Projection
 from galc.clean.run import Cleaning
 from galc.noise import Noise, symmetric
+from tests.conftest import write_colours
 
 SMALL = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "folds": 2, "fold_epochs": 12, "hidden": 32}
 MODEL = {"backbone": "test_efficientnet", "weights": "none", "image_size": 32, "components": 16, "input_dropout": 0.0}
