@@ -64,7 +64,7 @@ def read_csv(
 def _without(ignore: tuple[str, ...], header: list[str], rows: list, path: Path) -> tuple[list[str], list]:
     """Header and rows without the columns to ``ignore``. Raises ValueError for one that is not there."""
     if missing := [name for name in ignore if name not in header[1:]]:
-        raise ValueError(f"{path}: no column {missing[0]!r}; it has: {', '.join(header)}")
+        raise ValueError(f"{path}: no column {missing[0]!r} beside image; it has: {', '.join(header[1:])}")
     kept = [n for n, name in enumerate(header) if name not in ignore]
     return [header[n] for n in kept], [(line, [row[n] for n in kept]) for line, row in rows]
 

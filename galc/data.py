@@ -3,6 +3,7 @@
 `galc.readers` holds the formats; `galc.download` fetches what is not embedded.
 """
 
+import errno
 import inspect
 import math
 import os
@@ -19,6 +20,8 @@ from torch import Tensor
 
 from galc import store
 from galc.checks import check_labels
+
+SHORT = 255  # bytes: no shorter path has a name that is too long
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +106,8 @@ class MultiLabelData:
 
 def labelled(name: str, classes: Sequence[str], groups: Sequence[str], files: Sequence[Path], labels) -> MultiLabelData:
     """A data set of those images that have a label; the others are counted in `unlabelled`. labels: (N, K) bool."""
+    for one in classes:
+        refuse_half_characters(one, f"{name}: class")
     labels = check_labels(torch.as_tensor(labels), f"labels of {name}")
     keep = labels.any(1)
     parts: dict[bool, list[Path]] = {True: [], False: []}
@@ -132,7 +137,32 @@ def inside(folder: Path, name: object, where: str) -> Path:
     folder, path = os.path.abspath(folder), os.path.abspath(os.path.join(folder, name.strip()))
     if not path.startswith(os.path.join(folder, "")):
         raise ValueError(f"{where}: image {name!r} lies outside of {folder}; use paths below it, or pass images=FOLDER")
+    refuse_half_characters(name, f"{where}: image")
+    refuse_long(path, where)
     return Path(path)
+
+
+def refuse_half_characters(name: str, what: str) -> None:
+    """Raise ValueError for half a surrogate pair: JSON can escape one, no file can be written with it."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} {name!r} holds half a character ({error.reason}); write its name anew") from error
+
+
+def refuse_long(path: str, where: str) -> None:
+    """Raise ValueError for a path, or a part of one, that is longer than the system can open."""
+    if len(os.fsencode(path)) <= SHORT:
+        return
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            longest = max(map(len, map(os.fsencode, path.split(os.sep))))
+            raise ValueError(
+                f"{where}: the image path {path[-60:]!r} (its end) is longer than the system allows, {len(path):,} "
+                f"characters in all and up to {longest:,} bytes between two slashes; shorten it and rename the file"
+            ) from error
 
 
 def one_split(path: Path, split: str) -> None:

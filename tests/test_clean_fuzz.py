@@ -4,6 +4,7 @@ A message is a ValueError or a FileNotFoundError that names the file.
 """
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,53 @@ def read(path: Path, **options) -> None:
         assert path.stem in str(error)
     else:
         assert loaded.labels.any(1).all() and all(file.is_file() for file in loaded.files)
+
+
+def coco(folder: Path, **changes) -> Path:
+    """A COCO JSON whose first image and first category have other names."""
+    document = json.loads(json.dumps(COCO))
+    for part, name in changes.items():
+        document[part][0]["file_name" if part == "images" else "name"] = name
+    (folder / "mine.json").write_text(json.dumps(document))
+    return folder / "mine.json"
+
+
+@pytest.mark.parametrize("half", ["\ud800", "dog\udcff", "\udc00\ud800"])
+def test_half_a_surrogate_pair_in_a_name_is_refused(folder, half):
+    with pytest.raises(ValueError, match=r"mine: class '.*\\ud.*' holds half a character"):
+        data.load(coco(folder, categories=half), images=folder)
+    with pytest.raises(ValueError, match=r"mine\.json, image 1: image '.*\\ud.*' holds half a character"):
+        data.load(coco(folder, images=half), images=folder)
+
+
+def test_a_class_folder_in_another_encoding_is_refused(tmp_path):
+    for name in (b"dog", b"\xe4"):
+        os.makedirs(os.fsencode(tmp_path / "own") + b"/" + name)
+        Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+        os.link(tmp_path / "a.png", os.fsencode(tmp_path / "own") + b"/" + name + b"/a.png")
+    with pytest.raises(ValueError, match=r"own: class '\\udce4' holds half a character"):
+        data.load(tmp_path / "own")
+
+
+def test_a_whole_surrogate_pair_is_a_character_like_others(folder):
+    assert data.load(coco(folder, categories="\U0001f600"), images=folder).classes[0] == "\U0001f600"
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "ü" * 150 + ".png", "d/" * 3000 + "a.png"])
+def test_a_file_name_longer_than_the_system_allows_is_named_with_its_row(folder, name):
+    with pytest.raises(ValueError, match=r"mine\.json, image 1: the image path .* longer than the system allows"):
+        data.load(coco(folder, images=name), images=folder)
+    (folder / "mine.csv").write_text(f"image,labels\nb.png,dog\n{name},dog\n")
+    with pytest.raises(ValueError, match=r"mine\.csv, row 3: the image path .* longer than the system allows"):
+        data.load(folder / "mine.csv")
+
+
+def test_a_long_path_of_short_names_is_no_fault(folder):
+    deep = folder.joinpath(*["d" * 50] * 8, "a.png")
+    deep.parent.mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(deep)
+    name = str(deep.relative_to(folder))
+    assert data.load(coco(folder, images=name), images=folder).files[0] == deep
 
 
 @loose

@@ -84,6 +84,13 @@ def test_missing_files_and_columns_are_named(source):
         load(source)
 
 
+def test_the_column_that_names_the_images_cannot_mark_them(source):
+    with pytest.raises(ValueError, match=r"--trusted-column image: that column names the images; pass one of 0 and 1"):
+        load(source, trusted_column="image")
+    with pytest.raises(ValueError, match=r"no column 'checked' beside image; it has: labels$"):
+        load(source, trusted_column="checked")
+
+
 def test_a_column_holds_0_and_1_alone(source):
     text = "image,cat,checked\nx/a.png,1,yes\n"
     with pytest.raises(ValueError, match="column 'checked': must be 0 or 1, got 'yes'"):

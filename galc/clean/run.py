@@ -33,6 +33,10 @@ def load(
     if trusted_column is not None:
         if not str(source).lower().endswith(".csv"):
             raise ValueError(f"a trusted column is one of a CSV; {source} is none: pass the trusted images as a file")
+        if trusted_column == "image":
+            raise ValueError(
+                "--trusted-column image: that column names the images; pass one of 0 and 1 that marks them"
+            )
         options["ignore"] = (trusted_column,)
     given = Given.of(data.load(source, **options), str(source))
     if trusted_column is not None:
