@@ -46,6 +46,8 @@ def load(
     for file in given.files:
         if not file.is_file():
             raise FileNotFoundError(f"{given.name}: the image file {file} is missing; put it back or take it out")
+        if not file.stat().st_size:
+            raise ValueError(f"{given.name}: the image file {file} is empty (0 bytes); fetch it again or take it out")
     if given.trusted.all():
         raise ValueError(f"{given.name}: all {len(given)} images are trusted, so there is nothing to clean")
     return given
