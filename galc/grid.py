@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from galc import cluster, estimator, store, study
+from galc.methods import METHODS
 from galc.params import PARTIAL, ParameterError, Params, checked, from_environment, load_study, overridden
 from galc.progress import track
 from galc.record import RunRecord
@@ -124,6 +125,16 @@ def histories(records: Sequence[RunRecord]) -> pd.DataFrame:
     settings = _settings([record.details["params"] for record in records])
     rows = [own | epoch for own, record in zip(settings, records, strict=True) for epoch in record.history]
     return pd.DataFrame(rows)
+
+
+def at_hand(points: Sequence[Params], names: Sequence[str]) -> list[str]:
+    """The estimators of ``names`` that can be compared at ``points`` without training anything more.
+
+    Posteriors of noisy images take a cross-fitting of their own, which a study has where one of its methods needs it.
+    """
+    used = {METHODS[point.method].estimator for point in points} - {None}
+    asks = {name: "silver_posterior" in estimator.needs(name) for name in {*names, *used}}
+    return [name for name in names if not asks[name] or any(asks[one] for one in used)]
 
 
 def estimator_errors(points: Sequence[Params], names: Sequence[str]) -> pd.DataFrame:

@@ -136,3 +136,18 @@ def test_retention_is_the_share_of_the_result_without_noise(metric):
 
 def test_the_methods_are_explained_in_their_own_words():
     assert findings.methods(["bce"]) == "- *BCE*: Binary cross-entropy on S ∪ G."
+
+
+def test_what_a_study_is_about_is_our_method_the_papers_or_the_last_that_it_has():
+    assert findings.ours(runs(galc_slr=[1], galc_plus=[2], asl=[3])) == "galc-plus"
+    assert findings.ours(runs(galc_slr=[1], asl=[3])) == "galc-slr"
+    assert findings.ours(runs(asl=[1], bce=[3])) == "bce"
+
+
+def test_what_was_not_run_is_said_in_place_of_a_comparison():
+    alone = runs(galc_slr=[50])
+    assert "no run of ASL" in findings.sweep(alone, "galc-slr", "asl")
+    assert "no run of another method" in findings.hardest(alone, "galc-slr", lowest=0.0)
+    assert "no run of another method" in findings.lead(alone, "galc-slr", by="noise")
+    assert findings.is_above(alone, "galc-slr", "asl", lowest=0.0)
+    assert list(findings.margins(alone, "galc-slr").index) == [findings.BEST]

@@ -217,3 +217,9 @@ def test_tables_have_a_row_a_run_an_epoch_and_an_estimate(tiny):
     expected = estimator.matrix_error(its.estimate("glc"), its.true)["row_l1"]
     own = errors[(errors.estimator == "glc") & (errors.noise == 0.2)]
     assert own.row_l1.tolist() == pytest.approx([expected])
+
+
+def test_estimators_at_hand_need_no_cross_fitting_that_no_method_needs(tiny):
+    names = ["glc", "calibrated-regulators", "attribution"]
+    assert grid.at_hand(expand(tiny, {"method": ["asl", "galc-slr"]}), names) == names[:2]
+    assert grid.at_hand(expand(tiny, {"method": ["galc-slr", "small-loss"]}), names) == names

@@ -359,3 +359,12 @@ def test_one_that_is_interrupted_ends_all_it_started_and_two_at_once_finish_the_
     pd.testing.assert_frame_equal(written(), undisturbed)
     assert len(executed()) == 4 and kept.items() <= executed().items()
     assert not list(Path(os.environ["GALC_OUTPUTS"]).rglob("*.part.ipynb"))
+
+
+@pytest.mark.parametrize("name", ["paper", "paper_true_correction", "paper_single_label"])
+def test_the_papers_own_studies_end_in_their_notebooks_though_they_lack_our_methods(name, tiny, capsys):
+    options = [part for key, value in (tiny | {"noise": 0.4}).items() for part in ("-p", key, str(value))]
+    assert main([f"params/{name}.yaml", *options, "--workers", "1"]) == 0, capsys.readouterr().err
+    table = pd.read_csv(store.outputs() / f"{name}.csv")
+    assert len(table) == len(grid.from_file(f"params/{name}.yaml", **tiny, noise=0.4)) and table["mAP"].notna().all()
+    assert not list((store.outputs() / "cache").glob("posterior/*"))  # nothing was trained for a figure alone

@@ -29,6 +29,7 @@ from galc.findings.methods import (
     margins,
     memorization,
     methods,
+    ours,
     retention,
     sweep,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "nearest",
     "no_transition",
     "noise",
+    "ours",
     "peaks",
     "pool",
     "retention",

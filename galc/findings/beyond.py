@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from galc.findings.methods import BEST, margins
+from galc.findings.methods import ALONE, BEST, margins, no_run
 from galc.findings.words import Finding, join, signed
 from galc.plots.groups import group_label, over_seeds
 from galc.plots.style import method_title
@@ -11,6 +11,8 @@ from galc.plots.style import method_title
 def lead(table: pd.DataFrame, method: str, by: str, metric: str = "mAP") -> Finding:
     """In how many groups of ``by`` a method is above the best of all others (bounds left out), and where it is not."""
     gap = margins(table, method, metric, by=by)
+    if list(gap.index) == [BEST]:
+        return Finding(ALONE)
     best, title = gap.loc[BEST], method_title(method)
 
     def place(group: object) -> str:
@@ -32,8 +34,8 @@ def against(table: pd.DataFrame, method: str, rival: str, by: str, metric: str =
 
     Groups that lack one of the two are left out.
     """
-    if missing := {method, rival} - set(table["method"]):
-        return Finding(f"There is no run of {join([method_title(name) for name in sorted(missing)])}.")
+    if (nothing := no_run(table, method, rival)) is not None:
+        return nothing
     gap = margins(table, method, metric, bounds=(), by=by).loc[rival]
     parts = [f"{signed(points)} at *{group_label(by, group)}*" for group, points in gap.dropna().items()]
     return Finding(f"{method_title(method)} against {method_title(rival)}: {join(parts)}.")

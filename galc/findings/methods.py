@@ -13,6 +13,8 @@ from galc.plots.style import method_title
 from galc.significance import BOUNDS
 
 BEST = "the best of them"
+ALONE = "There is no run of another method to compare with."
+OURS = ("galc-plus", "galc-slr")  # what a study is about, the first that it has
 
 
 def memorization(history: pd.DataFrame, metric: str = "mAP") -> Finding:
@@ -32,6 +34,18 @@ def memorization(history: pd.DataFrame, metric: str = "mAP") -> Finding:
 def methods(names: Sequence[str]) -> Finding:
     """What the rows of a table stand for, as a list."""
     return Finding("\n".join(f"- *{METHODS[name].title}*: {METHODS[name].about}" for name in names))
+
+
+def ours(table: pd.DataFrame) -> str:
+    """The method that a study is about: the first of `OURS` that was run, else the last method of ``table``."""
+    names = list(dict.fromkeys(table["method"]))
+    return next((name for name in OURS if name in names), names[-1])
+
+
+def no_run(table: pd.DataFrame, *methods: str) -> Finding | None:
+    """A sentence for methods that ``table`` has no run of; None where it has all of them."""
+    missing = sorted(set(methods) - set(table["method"]))
+    return Finding(f"There is no run of {join([method_title(name) for name in missing])}.") if missing else None
 
 
 def comparison(table: pd.DataFrame, method: str, metric: str = "mAP") -> Finding:
@@ -70,6 +84,8 @@ def margins(
 
 def sweep(table: pd.DataFrame, method: str, baseline: str, metric: str = "mAP") -> Finding:
     """At how many noise levels ``method`` is above ``baseline``, and by how much."""
+    if (nothing := no_run(table, method, baseline)) is not None:
+        return nothing
     gap = margins(table, method, metric, bounds=()).loc[baseline]
     where = gap.index[gap > 0]
     names = method_title(method), method_title(baseline)
@@ -96,6 +112,8 @@ def retention(table: pd.DataFrame, methods: Sequence[str], where: str = "here", 
 def hardest(table: pd.DataFrame, method: str, lowest: float, metric: str = "mAP") -> Finding:
     """Where, at noise levels from ``lowest`` on, ``method`` is least above the best of all others (bounds left out)."""
     gap = margins(table, method, metric)
+    if list(gap.index) == [BEST]:
+        return Finding(ALONE)
     gap = gap.loc[:, gap.columns >= lowest - 1e-9]
     level = gap.loc[BEST].idxmin()
     rival, points = gap[level].drop(BEST).idxmin(), gap.loc[BEST, level]
@@ -107,6 +125,11 @@ def hardest(table: pd.DataFrame, method: str, lowest: float, metric: str = "mAP"
 
 
 def is_above(table: pd.DataFrame, method: str, baseline: str, lowest: float, metric: str = "mAP") -> bool:
-    """Whether the mean of ``method`` is above that of ``baseline`` at every noise level from ``lowest`` on."""
+    """Whether the mean of ``method`` is above that of ``baseline`` at every noise level from ``lowest`` on.
+
+    True where one of them was not run: there is nothing to be below.
+    """
+    if method == baseline or no_run(table, method, baseline) is not None:
+        return True
     gap = margins(table, method, metric, bounds=()).loc[baseline]
     return bool((gap[gap.index >= lowest - 1e-9] > 0).all())
