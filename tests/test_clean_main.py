@@ -68,7 +68,8 @@ def test_everything_is_written_and_fits_together(run, source):
     assert torch.equal(labels.labels, cleaned.corrected()[[row[file] for file in labels.files]])
     lines = (out / "suspicious.csv").read_text().splitlines()
     assert lines[0] == "rank,file,class,given,kind,probability" and len(lines) == len(cleaned.suspicious) + 1
-    assert "120 images, 7 classes, 60 images trusted" in (out / "report.html").read_text()
+    report = (out / "report.html").read_text()
+    assert "120 images, 7 classes, 60 images trusted" in report and "How far to trust the intervals" in report
 
 
 def test_the_classifier_loads_from_its_file_alone_and_its_card_says_how(run):
