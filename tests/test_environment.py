@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import tomllib
 from importlib import metadata
 
@@ -122,6 +123,7 @@ def test_make_takes_up_what_was_interrupted_and_does_nothing_twice(make, tmp_pat
     assert calls[-1] == "-m galc.sweep params/table1.yaml"
     assert study() == (0, [])
     (tmp_path / "params").mkdir()
+    time.sleep(0.1)  # file times come in ticks of some milliseconds: in the same one nothing is newer
     (tmp_path / "params" / "table1.yaml").touch()
     (tmp_path / "broken").touch()
     code, calls = study()
