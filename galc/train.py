@@ -7,12 +7,14 @@ a sweep finds them: `python -m galc.sweep` on the same file then makes the noteb
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import joblib
 import torch
 
 from galc import parallel, study
+from galc.command import ended
 from galc.params import Params
 from galc.sweep import plan
 
@@ -27,16 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     with parallel.processes():
         # torchrun gives each process one core, too few for decoding
         torch.set_num_threads(max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-        try:
-            for point in points(options.file, dict(options.p), options.weights):
-                train(point)
-        except (ValueError, OSError, MemoryError) as error:
-            say(f"error: {error}", sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            say("interrupted; what has finished is kept, and the next call goes on from there", sys.stderr)
-            return 130
-    return 0
+        return ended(partial(_main, options), MemoryError, say=say)
+
+
+def _main(options: argparse.Namespace) -> None:
+    for point in points(options.file, dict(options.p), options.weights):
+        train(point)
 
 
 def points(file: str, overrides: dict[str, str], weights: str | None = None) -> list[Params]:

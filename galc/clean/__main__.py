@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,25 +19,20 @@ from galc.clean import classifier, export, gallery
 from galc.clean.result import DECISIONS, load_decisions
 from galc.clean.review import Review
 from galc.clean.run import Cleaning, load
-from galc.params import ParameterError
+from galc.command import ended
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns 0, 2 for bad input or a place that cannot be written to, 130 where it was interrupted."""
-    options = parser().parse_args(arguments)
+    return ended(partial(_main, parser().parse_args(arguments)))
+
+
+def _main(options: argparse.Namespace) -> None:
     started = time.monotonic()
-    try:
-        out = Path(options.out).expanduser().absolute()
-        with alone(out):
-            run(options, out)
-    except (ValueError, OSError, ParameterError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; what has finished is kept, and the next call goes on from there", file=sys.stderr)
-        return 130
+    out = Path(options.out).expanduser().absolute()
+    with alone(out):
+        run(options, out)
     print(f"done in {time.monotonic() - started:.0f} s")
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from functools import partial
 
 from galc import grid, report, store, study
 from galc.cluster import WorkerError, Workers
+from galc.command import ended
 from galc.params import Params
 from galc.record import RunRecord
 from galc.setup import INPUTS
@@ -33,17 +34,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, help="processes side by side (default: one a GPU, or one a core)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="use the workers of a running Dask cluster")
     options = parser.parse_args(arguments)
+    return ended(partial(_main, options), WorkerError)
+
+
+def _main(options: argparse.Namespace) -> int:
+    """All of it; 1 where a notebook failed."""
     started = time.monotonic()
-    try:
-        sweep = plan.read(options.file, dict(options.p))
-        with Workers(options.workers, options.scheduler) as workers:
-            failed = run(sweep, workers, here=options.scheduler is None)
-    except (ValueError, OSError, WorkerError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; what has finished is kept, and the next call goes on from there", file=sys.stderr)
-        return 130
+    sweep = plan.read(options.file, dict(options.p))
+    with Workers(options.workers, options.scheduler) as workers:
+        failed = run(sweep, workers, here=options.scheduler is None)
     print(f"done in {time.monotonic() - started:.0f} s")
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
