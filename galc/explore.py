@@ -14,8 +14,7 @@ Where no widget can live (GitHub, papermill's output, HTML), the explorer is the
 
 import base64
 import html
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from galc import confusion, explore_export, explore_widget
+from galc.controls import MARGIN, Status, dropdown
 from galc.explore_data import Matrices, Runs, percent
 from galc.explore_examples import gallery
 from galc.explore_figure import MAPS, Scene
@@ -35,7 +35,6 @@ from galc.params import Params
 from galc.progress import track
 
 STRONGEST = [("all", 0), ("100", 100), ("50", 50), ("20", 20), ("10", 10)]
-MARGIN = "2px 16px 2px 2px"
 CSS = """<style>
 .galc-status { min-height: 30px }
 .galc-summary .widget-html-content { line-height: 1.4 }
@@ -72,7 +71,8 @@ class Explorer:
         self.strongest = dropdown("strongest confusions", STRONGEST)
         self.label = dropdown("class", [(name, k) for k, name in enumerate(source.classes)])
         self.buttons = {kind: ipywidgets.Button(description=kind.upper()) for kind in explore_export.KINDS}
-        self.status, self.summary, self.examples = (ipywidgets.HTML() for _ in range(3))
+        self.status = Status()
+        self.summary, self.examples = ipywidgets.HTML(), ipywidgets.HTML()
         self._prepared: set[str] = set()
 
         true, estimate = self.matrices
@@ -186,7 +186,7 @@ class Explorer:
         words += [f"strongest={self.strongest.value}" if self.strongest.value else ""]
         words += [] if kind == "csv" else [scene.classes[scene.k]]
         path = explore_export.write(scene, kind, words)
-        self._say(f"written: {explore_export.readable(path)}")
+        self.status.say(f"written: {explore_export.readable(path)}")
         return path
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
@@ -203,27 +203,14 @@ class Explorer:
         """Bring everything up to date with the controls."""
         name = self.estimator.value
         if not self.source.is_ready(*self.place, name):
-            self._say(f"computing {name} at {percent(self.noise.value)} noise …")
+            self.status.say(f"computing {name} at {percent(self.noise.value)} noise …")
         scene = self.scene
         errors = confusion.matrix_text(scene.true, scene.estimate)
         self.summary.value = f"All rows: {html.escape(errors)}.<br>{html.escape(self.finding)}"
         if (examples := self.source.examples(*self.place, scene.k)) is not None:
             self.examples.value = gallery(examples, scene.classes[scene.k])
         explore_widget.fill(self.figure, scene)
-        self._say("")
-
-    def _say(self, text: str, error: bool = False) -> None:
-        kind = "galc-error" if error else "galc-note"
-        self.status.value = f"<div role='status' aria-live='polite' class='{kind}'>{html.escape(text)}</div>"
-
-    @contextmanager
-    def _shown(self) -> Iterator[None]:
-        """Show an error in the status line before it goes on to whoever listens."""
-        try:
-            yield
-        except Exception as error:
-            self._say(f"Error: {error} ({type(error).__name__})", error=True)
-            raise
+        self.status.say("")
 
     def _connect(self) -> None:
         for control in (self.run, self.noise, self.estimator, self.scale, self.order, self.strongest, self.label):
@@ -234,16 +221,16 @@ class Explorer:
             trace.on_click(self._clicked)
 
     def _moved(self, change) -> None:
-        with self._shown():
+        with self.status.shown():
             self.noise.continuous_update = self.run.value in self._prepared  # else each level passed would be computed
             self.update()
 
     def _pressed(self, kind: str, button) -> None:
-        with self._shown():
+        with self.status.shown():
             self.export(kind)
 
     def _clicked(self, trace, points, state) -> None:
-        with self._shown():
+        with self.status.shown():
             if points.point_inds:
                 row, _ = points.point_inds[0]
                 self.label.value = int(self.scene.view.index[row])
@@ -271,12 +258,6 @@ class Explorer:
         )
         whole.add_class("galc-explorer")
         return whole
-
-
-def dropdown(name: str, options: list) -> ipywidgets.Dropdown:
-    """A dropdown with its name before it, on its first option."""
-    return ipywidgets.Dropdown(options=options, description=name, style={"description_width": "initial"},
-                               layout={"width": "auto", "min_width": "150px", "margin": MARGIN})  # fmt: skip
 
 
 def slider(name: str, options: list, value: float) -> ipywidgets.SelectionSlider:

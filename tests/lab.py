@@ -5,6 +5,7 @@ The server keeps its settings, its files and its results in a folder of its own,
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -138,6 +139,15 @@ class Notebook:
         with self.page.expect_response(lambda answer: answer.request.method == "PUT" and self.name in answer.url):
             self.menu("File", "Save Notebook")
         return nbformat.read(self.lab.folder / self.name, as_version=4)
+
+    def tabbed(self, times: int) -> list[str]:
+        """What the focus is in before each of so many presses of Tab: the names after galc-, each once."""
+        found = []
+        for _ in range(times):
+            part = self.page.evaluate("() => document.activeElement.closest('[class*=galc-]')?.className ?? ''")
+            found += re.findall(r"galc-(\w+)", part)
+            self.page.keyboard.press("Tab")
+        return list(dict.fromkeys(found))
 
     def tab_to(self, selector: str) -> None:
         """Press Tab until something inside ``selector`` has the focus."""

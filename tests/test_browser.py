@@ -88,12 +88,7 @@ def test_the_figure_is_as_wide_as_the_notebook(explorer):
 
 def test_tab_goes_through_the_controls_in_the_order_of_the_screen(explorer):
     explorer.page.locator(".galc-run select").focus()
-    found = []
-    for _ in range(30):
-        part = explorer.page.evaluate("() => document.activeElement.closest('[class*=galc-]')?.className ?? ''")
-        found += re.findall(r"galc-(\w+)", part)
-        explorer.page.keyboard.press("Tab")
-    assert [name for name in dict.fromkeys(found) if name in CONTROLS] == CONTROLS
+    assert [name for name in explorer.tabbed(30) if name in CONTROLS] == CONTROLS
 
 
 @pytest.mark.parametrize("control", ["noise", "estimator", "scale", "order", "strongest"])

@@ -13,8 +13,6 @@ Where no widget can live (GitHub, papermill's output, HTML), it is the page of `
 """
 
 import html
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from galc.clean import gallery
 from galc.clean.precision import Precision, precision, sample
 from galc.clean.result import DECISIONS, Cleaned, load_decisions
 from galc.clean.review import Decision, Review
+from galc.controls import Status, dropdown, line
 
 FIRST, DRAWN = 200, 20  # the precision is that of the first 200, from 20 of them
 PAGE = 20  # cards
@@ -60,7 +59,8 @@ class Reviewer:
         self.label = dropdown("class", self._classes())
         words = {"previous": "Previous page", "next": "Next page", "undo": "Undo"}
         self.buttons = {name: ipywidgets.Button(description=text) for name, text in words.items()}
-        self.where, self.status, self.summary = (ipywidgets.HTML() for _ in range(3))
+        self.status = Status()
+        self.where, self.summary = ipywidgets.HTML(), ipywidgets.HTML()
         self.grid = Grid()
         self.page = self._first_open()
         self.widget = self._arranged()
@@ -119,13 +119,13 @@ class Reviewer:
 
     def decide(self, row: int, action: str) -> None:
         """Save a decision about a row of the table ("keep", "remove" or "add"), and show it."""
-        with self._shown():
-            self._say(f"{self._words(self.review.decide(row, action))}, saved")
+        with self.status.shown():
+            self.status.say(f"{self._words(self.review.decide(row, action))}, saved")
             self._mark()
 
     def undo(self) -> None:
         """Take back the last decision, and go to its card if it is among those listed."""
-        with self._shown():
+        with self.status.shown():
             decision = self.review.undo()
             said = f"undone: {self._words(decision)}" if decision else "nothing to undo"
             place = np.flatnonzero(self.rows == self.review.row(decision)) if decision else []
@@ -133,11 +133,11 @@ class Reviewer:
                 self.turn(int(place[0]) // PAGE - self.page)
                 self.grid.send({"focus": int(place[0]) % PAGE})
             self._mark()
-            self._say(said)
+            self.status.say(said)
 
     def turn(self, by: int) -> None:
         """Go ``by`` pages on, as far as there are any."""
-        with self._shown():
+        with self.status.shown():
             page = min(max(self.page + by, 0), self.pages - 1)
             if page != self.page:
                 self.page = page
@@ -154,7 +154,7 @@ class Reviewer:
         self.buttons["next"].disabled = self.page == self.pages - 1
         where = f"page {self.page + 1:,} of {self.pages:,}" if cards else "no suspicious label of this kind and class"
         self.where.value = line(where)
-        self._say("")
+        self.status.say("")
 
     # --- the widget ------------------------------------------------------------------------------------------------
 
@@ -178,18 +178,6 @@ class Reviewer:
         name, file = (f"\u2068{text}\u2069" for text in (decision.name, Path(decision.file).name))
         return f"{name} ({file}): {gallery.DONE.get(action, 'undecided')}"
 
-    def _say(self, text: str, error: bool = False) -> None:
-        self.status.value = line(text, "galc-error" if error else "galc-note")
-
-    @contextmanager
-    def _shown(self) -> Iterator[None]:
-        """Show an error in the status line before it goes on to whoever listens."""
-        try:
-            yield
-        except Exception as error:
-            self._say(f"Error: {error} ({type(error).__name__})", error=True)
-            raise
-
     def _classes(self) -> list[tuple[str, str]]:
         counts = self.review.table["class"].value_counts().to_dict()
         return [("all", ""), *[(f"{name} ({counts[name]:,})", name) for name in sorted(counts) if counts[name]]]
@@ -203,7 +191,7 @@ class Reviewer:
         self.grid.on_msg(self._asked)
 
     def _moved(self, change) -> None:
-        with self._shown():
+        with self.status.shown():
             self.page = self._first_open()
             self.update()
 
@@ -226,15 +214,3 @@ class Reviewer:
         whole = ipywidgets.VBox([self.summary, *rows])
         whole.add_class("galc-review")
         return whole
-
-
-def line(text: str, kind: str = "galc-note") -> str:
-    """A line of plain text that screen readers speak when it changes."""
-    return f"<div role='status' aria-live='polite' class='{kind}'>{html.escape(text)}</div>"
-
-
-def dropdown(name: str, options: list) -> ipywidgets.Dropdown:
-    """A dropdown with its name before it, on its first option."""
-    layout = {"width": "auto", "min_width": "150px", "margin": "2px 16px 2px 2px"}
-    style = {"description_width": "initial"}
-    return ipywidgets.Dropdown(options=options, description=name, style=style, layout=layout)
