@@ -17,7 +17,7 @@ from galc.asl import calibrate_logits
 from galc.clean.inputs import Projection
 from galc.clean.result import Cleaned
 from galc.clean.run import Cleaning
-from galc.trainer import predict
+from galc.prediction import predict
 
 FILE, CARD = "classifier.safetensors", "classifier.md"
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,25 +11,13 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from galc import images, store
+from galc.clean.labelled import Labelled
 from galc.data import MultiLabelData
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
-    """A data set as it came: images without a label stay in it, since what they lack may be missing.
-
-    name, source : of the data set; the path or name that it was read from
-    classes      : K names; files: N image files
-    labels       : (N, K) bool, as given; of trusted images the trusted ones
-    trusted      : (N,) bool
-    """
-
-    name: str
-    source: str
-    classes: tuple[str, ...]
-    files: tuple[Path, ...]
-    labels: Tensor
-    trusted: Tensor
+class Given(Labelled):
+    """A data set as it came: images without a label stay in it, since what they lack may be missing."""
 
     @classmethod
     def of(cls, data: MultiLabelData, source: str) -> "Given":
@@ -38,13 +25,6 @@ class Given:
         files = data.files + data.bare
         labels = torch.cat([data.labels, torch.zeros(len(data.bare), data.num_classes, dtype=torch.bool)])
         return cls(data.name, source, data.classes, files, labels, torch.zeros(len(files), dtype=torch.bool))
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.classes)
 
     @cached_property
     def digest(self) -> str:

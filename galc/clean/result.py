@@ -17,6 +17,7 @@ from torch import Tensor
 
 from galc import store
 from galc.clean import rank
+from galc.clean.labelled import Labelled
 from galc.noise import Noise
 
 FILE, DECISIONS = "cleaned.safetensors", "decisions.json"
@@ -35,13 +36,9 @@ class Rates(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Cleaned:
-    """N images with K classes, cleaned.
+class Cleaned(Labelled):
+    """N images with K classes, cleaned: what was given, and beside it
 
-    name       : of the data set; source: the path or name that it was read from
-    classes    : K names; files: N image files
-    labels     : (N, K) bool, as given
-    trusted    : (N,) bool, images whose labels are taken to be right; none may be
     posterior  : (N, K) float32, P(the image truly has the class | image, given labels); of trusted images their labels
     transition : (K, K) C[i, j] = P(label i was turned into label j | it did not vanish), rows of the estimate sum to 1
     removed    : (K,) P(a true label of the class vanished)
@@ -55,12 +52,6 @@ class Cleaned:
     Raises ValueError where shapes do not fit, or probabilities leave [0, 1].
     """
 
-    name: str
-    source: str
-    classes: tuple[str, ...]
-    files: tuple[Path, ...]
-    labels: Tensor
-    trusted: Tensor
     posterior: Tensor
     transition: Rates
     removed: Rates
@@ -86,9 +77,6 @@ class Cleaned:
         for row, column in self.decisions:
             if not (0 <= row < images and 0 <= column < size):
                 raise ValueError(f"decision ({row}, {column}) is outside of {images} images and {size} classes")
-
-    def __len__(self) -> int:
-        return len(self.files)
 
     @property
     def noise(self) -> Noise:
