@@ -31,6 +31,7 @@ from galc.augment import Augment, to_unit
 from galc.batch import TrainingSet
 from galc.data import MultiLabelData
 from galc.images import decode
+from galc.prediction import predict
 from galc.preempt import Preemption
 
 CUDA = torch.cuda.is_available()
@@ -168,7 +169,7 @@ def ceiling(args: argparse.Namespace, model: nn.Module, data: TrainingSet) -> fl
 def full(args: argparse.Namespace, model: nn.Module, data: TrainingSet, resident: bool) -> float:
     """images/s of whole epochs of the loop, augmentation included; ``resident``: the data set lies on the device."""
     loader.SHARE, before = loader.SHARE if resident else 0.0, loader.SHARE
-    own = data if resident else trainer.TrainingSet(data.inputs.clone(), data.index, data.targets, data.trusted)
+    own = data if resident else TrainingSet(data.inputs.clone(), data.index, data.targets, data.trusted)
     run, stop = run_of(args, model, own, Augment()), Preemption()
 
     def work() -> int:
@@ -214,7 +215,7 @@ def prediction(args: argparse.Namespace, model: nn.Module, data: TrainingSet) ->
     model = models.to_device_layout(copy.deepcopy(model), DEVICE)
 
     def work() -> int:
-        trainer.predict(model, data.inputs, transform=to_unit, bf16=not args.no_bf16)
+        predict(model, data.inputs, transform=to_unit, bf16=not args.no_bf16)
         return len(data.inputs)
 
     return rate(work, args.seconds)

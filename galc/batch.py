@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from galc.loader import send
 
@@ -35,6 +35,9 @@ class Batch:
 
 
 Loss = Callable[[Tensor, Batch], Tensor]
+# a batch as it is stored -> a batch as the model takes it; with an attribute ``draws``, (batch, uniform numbers (B,
+# draws) on the CPU) -> the same, each image by a row of its own (`galc.augment`)
+Transform = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -71,3 +74,22 @@ class TrainingSet:
         """The labels at positions ``rows`` (on the CPU), on the device of the labels."""
         rows = send(rows, self.targets.device)
         return Batch(self.targets[rows], self.trusted[rows], rows, epoch)
+
+
+class EachEpoch(nn.Module):
+    """A loss with something to do where an epoch begins. The last one begun is state of it, in ``epoch``."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("epoch", torch.ones((), dtype=torch.long))
+        self._last: int | None = None  # what ``epoch`` holds, read back from the device once a training
+
+    def begins(self, epoch: int) -> bool:
+        """Whether ``epoch`` comes for the first time; it is noted. The first epoch of all is 1, and never begins."""
+        if self._last is None:
+            self._last = int(self.epoch)
+        if epoch <= self._last:
+            return False
+        self.epoch.fill_(epoch)
+        self._last = epoch
+        return True

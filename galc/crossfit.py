@@ -15,8 +15,9 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from galc import parallel, store
-from galc.batch import Loss, TrainingSet
-from galc.trainer import Recipe, Transform, fit, predict
+from galc.batch import Loss, TrainingSet, Transform
+from galc.prediction import predict
+from galc.trainer import Recipe, fit
 
 
 def folds(count: int, number: int, seed: int) -> torch.Tensor:

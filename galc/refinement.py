@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from galc.asl import calibrate_logits
-from galc.batch import Batch
+from galc.batch import Batch, EachEpoch
 from galc.label_sets import LabelSets
 from galc.noise import Noise
 from galc.small_loss import SmallLoss
@@ -14,7 +14,7 @@ from galc.small_loss import SmallLoss
 EDGE = 1e-6  # probabilities are kept this far from 0 and 1
 
 
-class Refined(nn.Module):
+class Refined(EachEpoch):
     """ASL on posterior labels; from the third epoch on, the model itself has a say in them, in two ways, once an epoch.
 
     The posterior labels that the training begins with know each noisy image by q, a cross-fitted model's word, and by
@@ -49,32 +49,21 @@ class Refined(nn.Module):
         self.elementwise, self.noise = elementwise, noise
         self.own, self.memory, self.first_epoch = own, memory, first_epoch
         self.doubt = SmallLoss(elementwise, noise.arrivals, *targets.shape, added=noise.added)
-        self.revised: int | None = None  # the epoch whose targets are there
         # known beforehand: in no checkpoint
         self.register_buffer("known", torch.logit(q.float(), eps=EDGE), persistent=False)
         self.register_buffer("noisy", noisy, persistent=False)
         self.register_buffer("trusted", trusted, persistent=False)
         self.register_buffer("outputs", torch.full(targets.shape, torch.nan))
         self.register_buffer("targets", targets.clone())
-        self.register_buffer("epoch", torch.ones((), dtype=torch.long))
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
-        self.begin(batch.epoch)
+        if self.begins(batch.epoch) and batch.epoch >= self.first_epoch:
+            self.revise()
         rows, trusted = batch.rows, batch.trusted[:, None]
         self.remember(rows, logits.detach().float())
         self.doubt(logits.detach(), replace(batch, targets=self.noisy[rows].float()))
         counts = self.doubt.keep[rows] | trusted
         return (self.elementwise(logits, self.targets[rows]) * counts).sum(1).mean()
-
-    def begin(self, epoch: int) -> None:
-        """Revise the targets where a new epoch begins. The epoch is read back from the device once a training."""
-        if self.revised is None:
-            self.revised = int(self.epoch)
-        if epoch > self.revised:
-            self.epoch.fill_(epoch)
-            self.revised = epoch
-            if epoch >= self.first_epoch:
-                self.revise()
 
     def remember(self, rows: Tensor, logits: Tensor) -> None:
         """Take what the model says of the images at ``rows`` into its average."""

@@ -14,9 +14,9 @@ from torch import nn
 from galc import images, models, store
 from galc.augment import Augment, to_unit
 from galc.backbone import build_backbone, weights_digest
+from galc.batch import Transform
 from galc.data import MultiLabelData, check_pair, load, multi_label
 from galc.params import Params
-from galc.trainer import Transform
 
 # the parameters that a `Setup` depends on: studies that agree in them share it
 INPUTS = ("data", "mode", "backbone", "weights", "image_size", "mirror", "components")

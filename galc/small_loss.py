@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from galc.batch import Batch
+from galc.batch import Batch, EachEpoch
 
 
-class SmallLoss(nn.Module):
+class SmallLoss(EachEpoch):
     """Leave out the labels with the largest losses, a label at a time (small-loss selection, Han et al. 2018).
 
     Of the present labels of class k, the share wrong_k with the largest losses of the epoch before does not count, and
@@ -38,13 +38,9 @@ class SmallLoss(nn.Module):
         self.register_buffer("losses", torch.full((images, num_classes), torch.nan))
         self.register_buffer("labels", torch.zeros(images, num_classes, dtype=torch.bool))
         self.register_buffer("keep", torch.ones(images, num_classes, dtype=torch.bool))
-        self.register_buffer("epoch", torch.ones((), dtype=torch.long))
-        self.chosen_for: int | None = None  # what ``epoch`` holds, read back from the device once a training
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
-        if self.chosen_for is None:
-            self.chosen_for = int(self.epoch)
-        if batch.epoch > self.chosen_for:
+        if self.begins(batch.epoch):
             self.select(batch.epoch)
         losses = self.elementwise(logits, batch.targets)
         rows, trusted = batch.rows, batch.trusted[:, None]
@@ -55,8 +51,6 @@ class SmallLoss(nn.Module):
     @torch.no_grad()
     def select(self, epoch: int) -> None:
         """Choose the labels that count in ``epoch`` by the losses of the one before."""
-        self.epoch.fill_(epoch)
-        self.chosen_for = epoch
         seen = ~self.losses[:, :1].isnan()
         present, absent = self.labels & seen, ~self.labels & seen
         wrong, lost = wrong_shares(present.sum(0) / seen.sum().clamp(min=1), self.transition, self.added)

@@ -22,14 +22,15 @@ from galc.label_sets import LabelSets
 from galc.noise import Estimate, Noise, parts, whole
 from galc.noisy import NoisyData
 from galc.params import Params
-from galc.trainer import Fit, Recipe, fit, predict
+from galc.prediction import predict
+from galc.trainer import Fit, Recipe, fit
 
 Log = Callable[[str], None] | None
 # modules whose code decides a result; figures, readers and reports do not
 SCIENCE = """asl attribution augment batch checkpoint checks correction crossfit dual_t elr estimator filtering
 label_sets likelihood loader metrics mixup models noise noise_draw noise_file noise_flip noise_kinds noise_weak noisy
-objectives optimizer parallel precision refinement reweighting robust setup small_loss stages study t_revision
-trainer"""
+objectives optimizer parallel precision prediction refinement reweighting robust setup small_loss stages study
+t_revision trainer"""
 
 PARTS = ("transition", "removed", "added")  # of an estimate that is a whole Noise
 

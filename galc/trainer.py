@@ -24,16 +24,13 @@ from torch import Tensor, nn
 
 from galc import checkpoint as saved_state
 from galc import checks, loader, memory, optimizer, parallel, store
-from galc.batch import Batch, Loss, TrainingSet
+from galc.batch import Batch, Loss, TrainingSet, Transform
 from galc.checkpoint import under
 from galc.mixup import mixed
 from galc.models import to_device_layout
 from galc.precision import Compiled, autocast, in_layout, tune
 from galc.preempt import Preemption
 
-# a batch as it is stored -> a batch as the model takes it; with an attribute ``draws``, (batch, uniform numbers (B,
-# draws) on the CPU) -> the same, each image by a row of its own (`galc.augment`)
-Transform = Callable[..., torch.Tensor]
 AGREE = 10  # steps between two looks of several processes at whether one of them is to stop
 
 
@@ -302,37 +299,3 @@ class _Run:
         loss = {name: list(value.shape) for name, value in self.state().items() if name.startswith("loss/")}
         own = [str(self.model), loss, self.choose is not None]
         return store.digest([vars(self.recipe), self.seed, data, self.data.inputs.shape, *own])
-
-
-@torch.inference_mode()
-def predict(
-    model: nn.Module,
-    inputs: Tensor,
-    index: Tensor | None = None,
-    transform: Transform | None = None,
-    batch_size: int = 512,
-    bf16: bool = False,
-) -> Tensor:
-    """(n, K) float32 logits, on the CPU, of a model in eval mode for ``inputs[index]`` (all inputs without index).
-
-    Each of several processes takes a part, and gets all. A batch that does not fit in a GPU's memory is halved.
-    """
-    model.eval()
-    device = next(model.parameters()).device
-    transform = transform or (lambda batch: batch)
-    index = torch.arange(len(inputs)) if index is None else index
-    everyone = len(index) < parallel.count()  # so few that each process takes them all
-    own = torch.arange(len(index)) if everyone else parallel.share(torch.arange(len(index)))
-
-    def forward(batch: Tensor) -> Tensor:
-        try:
-            with autocast(device, bf16):
-                return model(in_layout(transform(batch), model)).float()
-        except memory.OUT:
-            if len(batch) == 1:
-                raise
-        return torch.cat([forward(part) for part in batch.chunk(2)])
-
-    stream = loader.batches(inputs, index[own].split(batch_size), device)
-    rows = torch.cat([forward(batch).cpu() for batch in stream])
-    return rows if everyone else parallel.gathered(rows, int(own[0]), len(index))

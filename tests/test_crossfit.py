@@ -10,7 +10,8 @@ from galc import crossfit as module
 from galc.batch import TrainingSet
 from galc.crossfit import Platt, crossfit, folds
 from galc.objectives import plain
-from galc.trainer import Fit, Recipe, fit, predict
+from galc.prediction import predict
+from galc.trainer import Fit, Recipe, fit
 
 K = 3
 RECIPE = Recipe(epochs=30, batch_size=4, learning_rate=0.1, ema_decay=0.5)

@@ -13,8 +13,9 @@ from galc.augment import Augment, to_unit
 from galc.batch import TrainingSet
 from galc.noise import Noise, symmetric
 from galc.params import checked
+from galc.prediction import predict
 from galc.refinement import Refined
-from galc.trainer import Recipe, fit, predict
+from galc.trainer import Recipe, fit
 
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=1e-2, weight_decay=1e-2, ema_decay=0.9)
 K = 4

@@ -6,7 +6,7 @@ import torch
 
 from galc import metrics, select, store, study
 from galc.params import ParameterError, Params, checked
-from galc.trainer import predict
+from galc.prediction import predict
 
 CANDIDATES = {"candidates": {"narrow": {}, "wide": {"hidden": 24}}}
 

@@ -21,8 +21,9 @@ from galc.data import MultiLabelData
 from galc.estimator import calibrated_regulators
 from galc.methods import METHODS
 from galc.params import Params, checked
+from galc.prediction import predict
 from galc.study import Study
-from galc.trainer import fit, predict
+from galc.trainer import fit
 
 
 def explode(*_, **__):

@@ -17,7 +17,8 @@ from galc.asl import calibrate_logits
 from galc.augment import Augment, to_unit
 from galc.batch import TrainingSet
 from galc.noise import symmetric
-from galc.trainer import Recipe, fit, predict
+from galc.prediction import predict
+from galc.trainer import Recipe, fit
 
 RECIPE = Recipe(epochs=5, batch_size=10, learning_rate=1e-2, weight_decay=1e-2, ema_decay=0.9)
 ASL = objectives.plain("asl")
