@@ -147,6 +147,7 @@ def test_what_a_study_is_about_is_our_method_the_papers_or_the_last_that_it_has(
 def test_what_was_not_run_is_said_in_place_of_a_comparison():
     alone = runs(galc_slr=[50])
     assert "no run of ASL" in findings.sweep(alone, "galc-slr", "asl")
+    assert "no run of another method" in findings.sweep(alone, "galc-slr", "galc-slr")
     assert "no run of another method" in findings.hardest(alone, "galc-slr", lowest=0.0)
     assert "no run of another method" in findings.lead(alone, "galc-slr", by="noise")
     assert findings.is_above(alone, "galc-slr", "asl", lowest=0.0)

@@ -86,6 +86,8 @@ def sweep(table: pd.DataFrame, method: str, baseline: str, metric: str = "mAP") 
     """At how many noise levels ``method`` is above ``baseline``, and by how much."""
     if (nothing := no_run(table, method, baseline)) is not None:
         return nothing
+    if method == baseline:
+        return Finding(ALONE)
     gap = margins(table, method, metric, bounds=()).loc[baseline]
     where = gap.index[gap > 0]
     names = method_title(method), method_title(baseline)
