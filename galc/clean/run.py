@@ -1,6 +1,7 @@
 """From a data set as it came to `galc.clean.result.Cleaned`: every stage computed once, stored, and taken up again."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from galc import data, store
 from galc.clean import estimate, formats, trusted
 from galc.clean.inputs import Given, Projection, features, project
-from galc.clean.result import Cleaned, Rates
+from galc.clean.result import RATES, Cleaned, Rates
 from galc.clean.stages import ENOUGH, OwnStages, own_code
 from galc.params import Params
 from galc.record import environment
@@ -41,7 +42,7 @@ def load(
     given = Given.of(data.load(source, **options), str(source))
     if trusted_column is not None:
         marked = trusted.column(data.at_root(source), trusted_column, given.files)
-        given = Given(given.name, given.source, given.classes, given.files, given.labels, marked)
+        given = replace(given, trusted=marked)
     given = trusted.with_trusted(given, trusted_file, formats.image_folder(source, images))
     for file in given.files:
         if not file.is_file():
@@ -76,7 +77,6 @@ class Cleaning:
 
     def estimated(self, stages: OwnStages) -> store.Entry:
         """The noise with its intervals, and the posterior of all images."""
-        names = ("transition", "removed", "added", "wrong", "missing")
         key = stages.key | stages.noise_key | {"seed": self.params.seed}
 
         def compute():
@@ -85,7 +85,7 @@ class Cleaning:
             self._say("estimating the noise, and how sure that is")
             found = self._estimate(sources, gold)
             arrays = {
-                f"{name}/{end}": part.numpy() for name in names for end, part in getattr(found, name)._asdict().items()
+                f"{name}/{end}": part.numpy() for name in RATES for end, part in getattr(found, name)._asdict().items()
             }
             posterior = self._posterior(stages, found)
             return arrays | {"posterior": posterior.numpy()}, {"prior": [str(part) for part in found.prior]}
@@ -108,8 +108,7 @@ class Cleaning:
         _, stages = self.stages()
         entry = self.estimated(stages)
         tensors = {name: torch.from_numpy(array) for name, array in entry.arrays.items()}
-        names = ("transition", "removed", "added", "wrong", "missing")
-        rates = {name: Rates(*(tensors[f"{name}/{end}"] for end in Rates._fields)) for name in names}
+        rates = {name: Rates(*(tensors[f"{name}/{end}"] for end in Rates._fields)) for name in RATES}
         said = estimate.advice(given.labels, given.trusted, given.classes, ENOUGH, rates["wrong"], rates["missing"])
         record = {"params": self.params.model_dump(), "seconds": self.seconds, "prior": entry.record["prior"]}
         return Cleaned(
