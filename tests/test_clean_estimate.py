@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from galc.clean import estimate
-from galc.clean.context import InContext, as_noisy
+from galc.clean.context import InContext, as_noisy, heard
 from galc.clean.estimate import Rates
 from galc.clean.stages import anchors
 from galc.label_sets import LabelSets
@@ -119,15 +119,27 @@ def test_a_class_without_labels_has_no_anchor_and_does_no_harm():
 # --- context -------------------------------------------------------------------------------------------------------
 
 
-def test_no_label_vouches_for_itself():
-    model = InContext(3, 4, 5, 0.0, 0.0).eval()
+@pytest.mark.parametrize("noise", (symmetric(4, 0.3), pair_flip(4, 0.3)))
+def test_no_label_vouches_for_itself_nor_for_a_class_that_it_may_have_come_from(noise):
+    model = InContext(3, heard(Noise.of(noise)), 5, 0.0, 0.0).eval().requires_grad_(False)
     torch.nn.init.normal_(model.others.weight)
     inputs = torch.randn(6, 7)
-    for k in range(4):
+    even = torch.allclose(noise, symmetric(4, 0.3))
+    for j in range(4):
         changed = inputs.clone()
-        changed[:, 3 + k] += 1
+        changed[:, 3 + j] += 1
         moved = (model(changed) - model(inputs)).abs().sum(0)
-        assert moved[k] == 0 and (moved[torch.arange(4) != k] > 0).all()
+        for k in range(4):
+            deaf = k == j or (not even and float(noise[k, j]) > 0)
+            assert (float(moved[k]) == 0) == deaf
+
+
+def test_what_seldom_becomes_a_label_may_hear_it():
+    fates = torch.eye(4).double()
+    fates[0] = torch.tensor([0.97, 0.024, 0.003, 0.003])
+    fates[1] = torch.tensor([0.008, 0.992, 0, 0])  # more than the others of its row, and next to nothing
+    assert heard(Noise.of(fates)).tolist() == [[0, 0, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]
+    assert heard(Noise.of(torch.ones(1, 1).double())).tolist() == [[0]]
 
 
 def test_trusted_images_get_a_context_like_that_of_the_others():

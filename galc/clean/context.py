@@ -1,8 +1,9 @@
 """A probe that sees an image in the context of its other labels.
 
 Where there is a fork there is a knife: what else is said of an image tells what it truly shows. A linear layer adds to
-each class's logit what the OTHER classes' given labels say; its diagonal is held at 0, so that no label vouches for
-itself. Inputs are the features with the context behind them, (B, d + K).
+each class's logit what the OTHER classes' given labels say, held at 0 where a label cannot be `heard`: none vouches for
+itself, nor for a class that it may have come from. Bayes' rule counts that evidence once more, and would find too much
+noise. Inputs are the features with the context behind them, (B, d + K).
 """
 
 import torch
@@ -11,17 +12,29 @@ from torch import Tensor, nn
 from galc import models
 from galc.noise import Noise
 
+COMES = 0.01  # share of a class's labels, and
+TIMES = 1.5  # how many times the share of its other targets, that must become a label for it to have come from there
+
+
+def heard(noise: Noise) -> Tensor:
+    """(K, K) float32, 1 where the given label of class j may speak for class k in row k; else 0."""
+    fates = noise.arrivals.clone().fill_diagonal_(0)
+    usual = fates.sum(1, keepdim=True) / max(len(fates) - 1, 1)
+    comes = fates > torch.clamp(TIMES * usual, min=COMES)
+    return (~comes).float().fill_diagonal_(0)
+
 
 class InContext(nn.Module):
-    """An MLP head on the first d inputs, and for class k the given labels of all classes but k, linearly."""
+    """An MLP head on the first d inputs, and for class k the given labels ``mask`` (K, K) lets it hear, linearly."""
 
-    def __init__(self, dim: int, num_classes: int, hidden: int, dropout: float, input_dropout: float):
+    def __init__(self, dim: int, mask: Tensor, hidden: int, dropout: float, input_dropout: float):
         super().__init__()
+        num_classes = len(mask)
         self.image = models.probe(dim, num_classes, hidden, dropout, input_dropout)
         self.others = nn.Linear(num_classes, num_classes, bias=False)
         nn.init.zeros_(self.others.weight)
         self.dim = dim
-        self.register_buffer("mask", 1 - torch.eye(num_classes), persistent=False)
+        self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
         context = inputs[:, self.dim :]

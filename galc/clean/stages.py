@@ -1,10 +1,12 @@
 """The study's stages on one's own labels: the trusted images are gold, all others silver, and no noise is drawn.
 
 q, the probabilities of the true labels, come from a probe that sees each image in the context of its other given
-labels, forward-corrected with a first estimate of the noise, cross-fitted, and calibrated on the trusted images. The
-first estimate is that of a model of the trusted images alone; without any, that of the noisy labels alone (`anchors`).
+labels, cross-fitted in two rounds, and calibrated on the trusted images. The first round learns the labels as given,
+forward-corrected with a first estimate of the noise: that of a model of the trusted images alone; without any, that of
+the noisy labels alone (`anchors`). The second round learns the posterior labels of the first.
 """
 
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -12,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from galc import models, objectives, store
-from galc.batch import TrainingSet
+from galc.batch import Loss, TrainingSet
 from galc.clean import estimate
-from galc.clean.context import InContext, as_noisy
+from galc.clean.context import InContext, as_noisy, heard
 from galc.clean.inputs import Given
 from galc.crossfit import crossfit
 from galc.data import Split
@@ -24,6 +26,7 @@ from galc.setup import Setup
 from galc.stages import Log, Stages
 
 ENOUGH = 20  # trusted images that a model and a calibration can be made of
+MODELS = 2  # of the second round
 SURE, PLAIN = 0.95, 0.1  # quantiles: of probabilities where a class is surest, and where it is surely not
 CODE = ("context", "estimate", "inputs", "stages")  # modules of this package whose code decides a stage
 
@@ -73,42 +76,66 @@ class OwnStages(Stages):
             return anchors(self.given_probability, self.given.labels)
         return estimate.first(self.clean_posterior[self.split.silver], self._silver_labels)
 
-    @property
+    @cached_property
     def sources(self) -> Tensor:
         """(sources, N, K) logits of the true labels, cross-fitted: of all images in context; of the trusted ones alone.
 
-        The second source is missing without enough trusted images.
+        Those of all images are of the second round: trained on the posterior labels of the first, and the mean of
+        `MODELS`, of other folds each. The second source is missing without enough trusted images.
         """
-        key = self.key | self.noise_key | {"seed": self.params.seed, "sources": int(self.calibrates)}
+        known = self._known(self._beside(self._in_context(0, self.start, self._forward)))
+        silver, labels = self.split.silver, self.given.labels
+        noise = estimate.first(known[silver], self._silver_labels)
 
-        def compute():
-            transition, added = parts(self.start)
-            self._say("cross-fitting on all images, each in the context of its other labels")
-            loss = objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))
-            return {"logits": self._crossfit_in_context(loss).numpy()}, {}
+        def posterior():
+            targets = labels.float()
+            targets[silver] = estimate.posterior(known[silver], self._silver_labels, noise)
+            return targets, objectives.plain("bce")
 
-        logits = torch.from_numpy(self.costs.cached("context", key, compute).arrays["logits"])[None]
-        if not self.calibrates:
-            return logits
-        return torch.cat([logits, torch.logit(self.clean_posterior, eps=1e-6)[None]])
+        return self._beside(sum(self._in_context(n, noise, posterior) for n in range(1, 1 + MODELS)) / MODELS)
 
     @property
     def noisy_posterior(self) -> Tensor:
         """(N, K) probabilities q of the true labels, calibrated by the trusted images where there are enough."""
-        return self._calibrated(self.sources) if self.calibrates else self.sources[0].sigmoid()
+        return self._known(self.sources)
 
-    def _crossfit_in_context(self, loss) -> Tensor:
-        p, size = self.params, self.given.num_classes
-        context = as_noisy(self.given.labels, self.given.trusted, self.start, p.seed)
-        inputs = torch.cat([self.inputs, context.float()], 1)
-        data = self.training_set(torch.cat([self.split.silver, self.split.gold]))
-        data = TrainingSet(inputs, data.index, data.targets, data.trusted)
+    def _beside(self, logits: Tensor) -> Tensor:
+        """Logits (N, K) with those of the model of the trusted images, where there is one: (sources, N, K)."""
+        others = [torch.logit(self.clean_posterior, eps=1e-6)] if self.calibrates else []
+        return torch.stack([logits, *others])
 
-        def build() -> nn.Module:
-            torch.manual_seed(p.seed)
-            return InContext(self.inputs.shape[1], size, p.hidden, p.dropout, p.input_dropout)
+    def _known(self, sources: Tensor) -> Tensor:
+        return self._calibrated(sources) if self.calibrates else sources[0].sigmoid()
 
-        return crossfit(build, data, loss, self.recipe(epochs=p.fold_epochs), p.folds, p.seed, log=self.log)
+    def _forward(self) -> tuple[Tensor, Loss]:
+        """The labels as given, and the loss that corrects for the first estimate of the noise."""
+        transition, added = parts(self.start)
+        task = objectives.Task(transition, loss="bce", added=added)
+        return self.given.labels.float(), objectives.corrected("forward-bce", task)
+
+    def _in_context(self, number: int, noise: Noise, learns: Callable[[], tuple[Tensor, Loss]]) -> Tensor:
+        """(N, K) logits, cross-fitted with folds of its own, of the model of that ``number``: 0 is the first round.
+
+        ``learns`` gives targets (N, K) and loss; ``noise`` decides what is heard, and what trusted images hear.
+        """
+        p = self.params
+        key = self.key | self.noise_key | {"seed": p.seed, "model": number, "calibrates": self.calibrates}
+
+        def compute():
+            self._say(f"cross-fitting on all images, their other labels as context: {number + 1}/{1 + MODELS}")
+            targets, loss = learns()
+            context = as_noisy(self.given.labels, self.given.trusted, noise, p.seed).float()
+            data = self.training_set(torch.cat([self.split.silver, self.split.gold]), targets)
+            data = TrainingSet(torch.cat([self.inputs, context], 1), data.index, data.targets, data.trusted)
+
+            def build() -> nn.Module:
+                torch.manual_seed(p.seed + number)
+                return InContext(self.inputs.shape[1], heard(noise), p.hidden, p.dropout, p.input_dropout)
+
+            recipe, seed = self.recipe(epochs=p.fold_epochs), p.seed + number
+            return {"logits": crossfit(build, data, loss, recipe, p.folds, seed, log=self.log).numpy()}, {}
+
+        return torch.from_numpy(self.costs.cached("context", key, compute).arrays["logits"])
 
 
 def anchors(given: Tensor, labels: Tensor) -> Noise:
