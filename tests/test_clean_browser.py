@@ -9,7 +9,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from cleaned import CLASSES, example
+from cleaned import CLASSES as NAMES
+from cleaned import example
 from lab import SECOND, Lab, Notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from playwright.sync_api import expect
@@ -19,13 +20,14 @@ from galc.clean.result import DECISIONS
 from galc.clean.review import read
 from galc.clean.widget import PAGE
 
+CLASSES = (*NAMES, "Bus")  # there is a "bus"
 CODE = """
 import sys; sys.path.insert(0, {tests!r})
 from pathlib import Path
 from cleaned import example
 from galc.clean.widget import Reviewer
 
-reviewer = Reviewer(example(Path({folder!r}), 40), Path({folder!r}), first=60, drawn=30)
+reviewer = Reviewer(example(Path({folder!r}), 40, {classes!r}), Path({folder!r}), first=60, drawn=30)
 reviewer
 """
 
@@ -37,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def notebook(browser, folder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
-    code = CODE.format(tests=str(Path(__file__).parent), folder=str(folder))
+    code = CODE.format(tests=str(Path(__file__).parent), folder=str(folder), classes=CLASSES)
     cells = [new_markdown_cell("# Review"), new_code_cell(code), new_markdown_cell("end")]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     path = tmp_path_factory.mktemp("notebooks") / "review.ipynb"
@@ -60,7 +62,7 @@ def review(notebook, folder) -> Iterator[Notebook]:
     notebook.page.locator(".galc-show select").select_option(label="all")
     while notebook.page.locator(".galc-previous:enabled").count():
         press_button(notebook, "previous")
-    expect(notebook.page.locator(".galc-page")).to_have_text("page 1 of 8")
+    expect(notebook.page.locator(".galc-page")).to_have_text("page 1 of 10")
     notebook.rest()
     notebook.page.locator(".galc-card").first.focus()
     yield notebook
@@ -91,7 +93,7 @@ def focused(review) -> int:
 
 
 def actions(review, place: int) -> list[str]:
-    return review.page.locator(".galc-card").nth(place).locator("button").all_inner_texts()
+    return review.page.locator(".galc-card").nth(place).locator("button[data-action]").all_inner_texts()
 
 
 def decide(review, place: int) -> str:
@@ -171,10 +173,11 @@ def test_n_and_p_turn_the_page_and_the_focus_stays_on_a_card(review):
 def test_tab_comes_to_one_card_its_buttons_and_then_leaves_the_grid(review, folder):
     review.page.keyboard.press("ArrowRight")
     found = []
-    for _ in range(3):
+    for _ in range(4):
         found.append(review.page.evaluate("() => document.activeElement.innerText?.split('\\n')[0] ?? ''"))
         review.page.keyboard.press("Tab")
-    assert found[1:] == actions(review, 1) and focused(review) == -1
+    assert found[1:] == [*actions(review, 1), "Other…"] and focused(review) == -1
+    review.page.keyboard.press("Shift+Tab")
     review.page.keyboard.press("Shift+Tab")
     review.page.keyboard.press("Enter")  # on the second button
     review.until(lambda: len(read(folder / DECISIONS)) == 1)
@@ -185,6 +188,163 @@ def test_tab_goes_through_the_controls_in_the_order_of_the_screen(review):
     review.page.locator(".galc-show select").focus()
     controls = ["show", "kind", "class", "next", "undo", "card"]
     assert [name for name in review.tabbed(9) if name in controls] == controls
+
+
+def given(review, place: int) -> list[str]:
+    """The labels that a card says are given."""
+    return review.page.locator(".galc-card").nth(place).locator(".galc-given bdi").all_inner_texts()
+
+
+def others(review, place: int) -> str:
+    """What a card says was decided about other classes of its image."""
+    return review.page.locator(".galc-card").nth(place).locator(".galc-others span").inner_text()
+
+
+def other_place(review, wanted: bool) -> tuple[int, str]:
+    """A card and a class that is given for its image, or is not, and is not the class of the card."""
+    for place, own in enumerate(review.page.locator(".galc-card .galc-name").all_inner_texts()):
+        labels = given(review, place)
+        for name in NAMES[:3]:  # of "bus" there are two in another case
+            if name != own and (name in labels) == wanted:
+                return place, name
+    raise AssertionError("no such card")
+
+
+def open_field(review, place: int) -> None:
+    """Press O on a card."""
+    review.page.locator(".galc-card").nth(place).focus()
+    review.page.keyboard.press("o")
+    expect(review.page.locator(".galc-field input")).to_be_focused()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_o_adds_a_class_that_the_image_has_not_and_removes_one_that_it_has(review, folder, there):
+    place, name = other_place(review, there)
+    word = "removed" if there else "added"
+    assert others(review, place) == "other labels: none decided"
+    open_field(review, place)
+    review.page.keyboard.insert_text(name.upper())
+    said = review.page.locator(".galc-said")
+    expect(said).to_have_text(f"Enter {'removes' if there else 'adds'} \u2068{name}\u2069.")
+    review.page.keyboard.press("Enter")
+    review.until(lambda: others(review, place) == f"other labels: {name} {word}")
+    assert [(Path(d.file).name, d.name, d.present) for d in read(folder / DECISIONS)] == [
+        (review.page.locator(".galc-card").nth(place).get_attribute("title").split("/")[-1], name, not there)
+    ]
+    expect(review.page.locator(".galc-status [role=status]")).to_contain_text(f"{word}, saved")
+    expect(review.page.locator(".galc-status [role=status]")).to_contain_text(name)
+    assert f"Other labels: {name} {word}." in label(review, place)
+    expect(review.page.locator(".galc-field input")).to_have_value("")
+    review.page.keyboard.press("Escape")
+    expect(review.page.locator(".galc-field")).to_have_count(0)
+    expect(review.page.locator(".galc-card").nth(place)).to_be_focused()
+    review.page.keyboard.press("u")
+    review.until(lambda: others(review, place) == "other labels: none decided" and focused(review) == place)
+    assert read(folder / DECISIONS) == []
+
+
+def test_the_same_name_again_takes_it_back_and_all_cards_of_the_image_show_it(review, folder):
+    place, name = other_place(review, False)
+    file = review.page.locator(".galc-card").nth(place).get_attribute("title")
+    open_field(review, place)
+    for present in (True, False):
+        review.page.keyboard.insert_text(name)
+        review.page.keyboard.press("Enter")
+        review.until(lambda present=present: [d.present for d in read(folder / DECISIONS)][-1:] == [present])
+        now = review.page.locator(".galc-now")
+        review.until(lambda present=present, now=now: (name in now.locator("bdi").all_inner_texts()) == present)
+    shown = [card for card in review.page.locator(".galc-card").all() if card.get_attribute("title") == file]
+    assert shown and len(read(folder / DECISIONS)) == 2
+    for card in shown:
+        own = card.locator(".galc-name").inner_text() == name
+        line = card.locator(".galc-done" if own else ".galc-others span").inner_text()
+        assert line.endswith("kept as it is")
+
+
+def test_a_name_that_is_no_class_is_said_to_be_none_and_saves_nothing(review, folder):
+    open_field(review, 0)
+    field = review.page.locator(".galc-field input")
+    for text in ("unicorn", "ca", ""):
+        field.fill(text)
+        review.page.keyboard.press("Enter")
+        expect(review.page.locator(".galc-said[role=status]")).to_contain_text("nothing is saved")
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_value(text)
+    review.page.wait_for_timeout(300)
+    assert read(folder / DECISIONS) == []
+    field.fill("c")
+    expect(field).to_have_attribute("aria-invalid", "false")
+
+
+def test_of_two_classes_that_differ_in_case_alone_the_one_as_spelled_is_meant(review, folder):
+    open_field(review, 0)
+    field, said = review.page.locator(".galc-field input"), review.page.locator(".galc-said")
+    field.fill("BUS")
+    review.page.keyboard.press("Enter")
+    expect(said).to_have_text("It may be \u2068bus\u2069 or \u2068Bus\u2069; nothing is saved.")
+    assert read(folder / DECISIONS) == []
+    field.fill("Bus")
+    review.page.keyboard.press("Enter")
+    review.until(lambda: [decision.name for decision in read(folder / DECISIONS)] == ["Bus"])
+    expect(said).to_have_text("")
+
+
+def test_what_is_typed_reaches_neither_the_grid_nor_jupyterlab(review, folder):
+    cells, first = review.page.locator(".jp-Cell").count(), label(review, 0)
+    open_field(review, 3)
+    for key in [*"kraunpobddx00", "Home", "PageDown", "ArrowRight", "!"]:
+        review.page.keyboard.press(key)
+    review.page.wait_for_timeout(500)
+    assert review.page.locator(".galc-field input").input_value() == "k!raunpobddx00"
+    assert focused(review) == 3 and shown(review) == 1 and label(review, 0) == first
+    assert read(folder / DECISIONS) == [] and review.page.locator(".jp-Cell").count() == cells
+
+
+def test_the_list_has_every_class_once_and_marks_those_of_the_image(review):
+    open_field(review, 2)
+    options = review.page.locator(".galc-review datalist option")
+    labels = given(review, 2)
+    assert sorted(option.get_attribute("value") for option in options.all()) == sorted(CLASSES)
+    marked = [option.get_attribute("value") for option in options.all() if option.get_attribute("label")]
+    assert (
+        sorted(marked) == sorted(labels) and marked == [o.get_attribute("value") for o in options.all()][: len(labels)]
+    )
+    field = review.page.get_by_label("add or remove a class")
+    assert field.evaluate("field => field.list.options.length") == len(CLASSES)
+    described = field.evaluate(
+        "field => field.getAttribute('aria-describedby').split(' ').map(id => document.getElementById(id)?.innerText)"
+    )
+    assert None not in described and "Escape closes" in described[1] and all(name in described[1] for name in labels)
+
+
+def test_the_button_opens_the_field_and_another_card_closes_it(review):
+    other = review.page.locator(".galc-other")
+    other.nth(4).click()
+    expect(review.page.locator(".galc-field input")).to_be_focused()
+    assert focused(review) == 4 and other.nth(4).get_attribute("aria-expanded") == "true"
+    review.page.locator(".galc-field input").click()
+    expect(review.page.locator(".galc-field input")).to_be_focused()
+    review.page.locator(".galc-card").nth(1).focus()
+    expect(review.page.locator(".galc-field")).to_have_count(0)
+    assert focused(review) == 1 and other.nth(4).get_attribute("aria-expanded") == "false"
+
+
+def test_a_class_that_the_list_shows_is_decided_on_its_own_card_too(review):
+    """A decision through the field of one card about the class of another card of the same image."""
+    cards = [(card.get_attribute("title"), card.locator(".galc-name").inner_text(), place)
+             for place, card in enumerate(review.page.locator(".galc-card").all())]  # fmt: skip
+    here, there, name = next((a[2], b[2], b[1]) for a in cards for b in cards if a[0] == b[0] and a[1] != b[1])
+    open_field(review, here)
+    review.page.keyboard.insert_text(name)
+    review.page.keyboard.press("Enter")
+    done = {"Remove": "removed", "Add": "added"}[actions(review, there)[1]]
+    review.until(lambda: f", {done}. Labels given" in label(review, there))
+    expect(review.page.locator(".galc-summary")).to_contain_text("Decided: 1 of")
+    assert focused(review) == here and others(review, here) == f"other labels: {name} {done}"
+    review.page.keyboard.press("Escape")
+    review.page.keyboard.press("u")
+    review.until(lambda: "undecided" in label(review, there))
+    review.until(lambda: focused(review) == here)
 
 
 def test_a_click_on_a_button_decides_too(review, folder):

@@ -137,6 +137,17 @@ def test_decisions_about_what_the_table_does_not_list_are_kept(table, path):
     assert Review(table, path).decided() == {0: "remove", 1: "add"}
 
 
+def test_any_class_of_any_image_can_be_decided_and_undone(table, path):
+    review = Review(table, path)
+    assert review.add(Decision("a.jpg", "bus", True)) == Decision("a.jpg", "bus", True)
+    assert on_disk(path) == [("a.jpg", "bus", True)] and review.decided() == {} and len(review) == 0
+    review.add(Decision("a.jpg", "dog", True))  # the table lists it
+    review.add(Decision("a.jpg", "bus", False))
+    assert review.decided() == {1: "add"} == Review(table, path).decided()
+    assert review.latest() == {("a.jpg", "bus"): False, ("a.jpg", "dog"): True} == Review(table, path).latest()
+    assert review.undo() == Decision("a.jpg", "bus", False) and review.latest()["a.jpg", "bus"]
+
+
 def test_after_the_labels_were_changed_a_decision_says_the_same_of_the_image(table, path):
     Review(table, path).decide(0, "remove")
     table = table.astype({"kind": str})

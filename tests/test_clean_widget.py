@@ -1,5 +1,6 @@
 """The review without a front end: what its keys send is handed to it, and what it shows and saves is checked."""
 
+import json
 import os
 
 import numpy as np
@@ -8,7 +9,7 @@ from cleaned import CLASSES, example
 
 from galc.clean import gallery
 from galc.clean.result import DECISIONS, Cleaned
-from galc.clean.review import read
+from galc.clean.review import Decision, read
 from galc.clean.widget import PAGE, Reviewer
 
 
@@ -110,6 +111,128 @@ def test_the_precision_is_that_of_the_sample_whatever_else_is_decided(reviewer):
     assert reviewer.precision == found
 
 
+def unlisted(cleaned: Cleaned) -> tuple[int, int, str, bool]:
+    """A row of the table, and a label of its image that the table does not list: row, image, class, whether given."""
+    table = cleaned.suspicious
+    listed = set(zip(table["row"], table["column"], strict=True))
+    for row, image in enumerate(table["row"]):
+        for k, name in enumerate(CLASSES):
+            if (image, k) not in listed:
+                return row, image, name, bool(cleaned.labels[image, k])
+    raise AssertionError("the table lists every label")
+
+
+def test_any_class_of_an_image_is_decided_like_a_suspicious_label(reviewer, cleaned, tmp_path):
+    row, image, name, given = unlisted(cleaned)
+    seen = []
+    reviewer.grid.observe(lambda change: seen.append(len(read(tmp_path / DECISIONS))), "decided")
+    reviewer.show.value = "all"
+    reviewer.turn(row // PAGE)
+    press(reviewer, do="class", row=row, name=name, present=not given)
+    assert seen[-1] == 1 and read(tmp_path / DECISIONS) == [Decision(str(cleaned.files[image]), name, not given)]
+    word = "removed" if given else "added"
+    assert f"{word}, saved" in reviewer.status.value and cleaned.files[image].name[:3] in reviewer.status.value
+    table = cleaned.suspicious["row"].to_numpy()[reviewer.rows][reviewer.page * PAGE :][:PAGE]
+    assert reviewer.grid.decided == [[(name, not given)] if other == image else [] for other in table]
+    assert set(reviewer.grid.chosen) == {""}
+    column = CLASSES.index(name)
+    assert reviewer.cleaned.decisions == {(image, column): not given}
+    assert bool(reviewer.cleaned.corrected(1)[image, column]) != given
+    press(reviewer, do="undo")
+    assert read(tmp_path / DECISIONS) == [] and not any(reviewer.grid.decided)
+    assert "undone" in reviewer.status.value and "undecided" in reviewer.status.value
+
+
+def test_a_decision_about_a_listed_label_shows_on_its_own_card_wherever_it_was_made(reviewer, cleaned):
+    reviewer.show.value, table = "all", cleaned.suspicious
+    other = next(n for n in range(1, PAGE) if (table["row"] == table["row"][n])[:n].any())
+    row = int(np.flatnonzero(table["row"] == table["row"][other])[0])
+    given = bool(table["given"][other])
+    press(reviewer, do="class", row=row, name=table["class"][other], present=not given)
+    assert reviewer.grid.chosen[other] == ("remove" if given else "add") and reviewer.grid.chosen[row] == ""
+    assert "Decided: 1 of" in reviewer.text and "not among these" not in reviewer.text
+
+
+def test_the_summary_counts_labels_that_are_not_listed_apart(reviewer, cleaned):
+    row, _, name, given = unlisted(cleaned)
+    reviewer.decide(0, "keep")
+    reviewer.decide_class(row, name, not given)
+    counts = "0 kept as it is, 1 removed, 0 added" if given else "0 kept as it is, 0 removed, 1 added"
+    total = len(cleaned.suspicious)
+    told = f"Decided: 1 of {total} labels (1 kept as it is, 0 removed, 0 added), and 1 not among these ({counts}). Pre"
+    assert told in reviewer.text and told in reviewer.summary.value
+    reviewer.decide_class(row, name, given)  # a change of mind is no second label
+    assert "and 1 not among these (1 kept as it is, 0 removed, 0 added)" in reviewer.text
+
+
+def test_decisions_about_images_and_classes_that_are_gone_are_neither_shown_nor_counted(cleaned, tmp_path):
+    review = Reviewer(cleaned, tmp_path).review
+    review.add(Decision("gone.jpg", CLASSES[0], True))
+    review.add(Decision(str(cleaned.files[cleaned.suspicious["row"][0]]), "gone", True))
+    reviewer = Reviewer(cleaned, tmp_path)
+    assert "Decided: 0 of" in reviewer.text and "not among" not in reviewer.text and not any(reviewer.grid.decided)
+    reviewer.undo()
+    reviewer.undo()
+    assert "\u2068gone.jpg\u2069): undecided" in reviewer.status.value
+
+
+@pytest.mark.parametrize("name", ["unicorn", "CAT", "", "cat "])
+def test_what_is_no_class_is_refused_and_saves_nothing(reviewer, tmp_path, name):
+    with pytest.raises(ValueError, match="is none of the 4 classes; nothing is saved"):
+        press(reviewer, do="class", row=0, name=name, present=True)
+    assert "galc-error" in reviewer.status.value and not (tmp_path / DECISIONS).exists()
+
+
+def test_other_classes_change_the_precision_only_where_their_labels_are_drawn(reviewer, cleaned):
+    drawn, table = set(reviewer.rows.tolist()), cleaned.suspicious
+    row, _, name, given = unlisted(cleaned)
+    reviewer.decide_class(row, name, not given)
+    beyond = next(n for n in range(len(table)) if n not in drawn)
+    reviewer.decide_class(beyond, table["class"][beyond], not table["given"][beyond])
+    assert reviewer.precision.reviewed == 0
+    one = min(drawn)
+    reviewer.decide_class(one, table["class"][one], not table["given"][one])
+    assert (reviewer.precision.reviewed, reviewer.precision.at_fault) == (1, 1)
+
+
+def test_undo_goes_back_to_the_card_whose_field_was_used(reviewer, cleaned, monkeypatch):
+    reviewer.show.value, sent, table = "all", [], cleaned.suspicious
+    monkeypatch.setattr(reviewer.grid, "send", sent.append)
+    first, last = 2, int(np.flatnonzero(table["row"] == table["row"][2])[-1])
+    assert last >= PAGE  # the label has a card of its own, on a later page
+    press(reviewer, do="class", row=first, name=table["class"][last], present=True)
+    press(reviewer, do="undo")
+    assert (reviewer.page, sent) == (0, [{"focus": first}])
+    _, image, name, given = unlisted(cleaned)
+    reviewer.review.add(Decision(str(cleaned.files[image]), name, not given))  # as in an earlier session
+    press(reviewer, do="undo")
+    place = int(np.flatnonzero(table["row"] == image)[0])
+    assert (reviewer.page, sent[1:]) == (place // PAGE, [{"focus": place % PAGE}])
+
+
+def test_corrected_labels_are_written_with_them(reviewer, cleaned, tmp_path):
+    row, image, name, given = unlisted(cleaned)
+    reviewer.decide_class(row, name, not given)
+    loaded = Cleaned.load(cleaned.save(tmp_path))
+    assert loaded.decisions == {(image, CLASSES.index(name)): not given}
+    assert bool(loaded.corrected()[image, CLASSES.index(name)]) != given
+
+
+def test_the_names_of_all_classes_are_sent_once(tmp_path):
+    many = tuple(f"class {k}" for k in range(1000))
+    cleaned = example(tmp_path, 3, many)
+    reviewer = Reviewer(cleaned, tmp_path)
+    assert reviewer.grid.classes == list(many)
+    changed = set()
+    reviewer.grid.observe(lambda change: changed.add(change["name"]))
+    reviewer.show.value = "all"
+    press(reviewer, do="page", by=1)
+    press(reviewer, do="class", row=PAGE, name=many[7], present=True)
+    assert changed == {"cards", "decided"}
+    assert set(reviewer.grid.cards[0]) == {*gallery.Card._fields, "actions"}
+    assert len(json.dumps(reviewer.grid.decided)) < 20 * PAGE  # of 1,000 classes the decided ones alone
+
+
 def test_every_card_says_in_words_what_it_is(reviewer, cleaned):
     for card in reviewer.grid.cards:
         line = cleaned.suspicious.iloc[card["rank"] - 1]
@@ -170,6 +293,13 @@ def test_where_nothing_is_suspicious_it_says_so(tmp_path):
 
 
 def test_a_message_of_another_kind_changes_nothing(reviewer, tmp_path):
-    for message in ({}, {"do": "decide", "row": "0", "action": "keep"}, {"do": "page"}, {"do": "x"}):
+    for message in (
+        {},
+        {"do": "decide", "row": "0", "action": "keep"},
+        {"do": "page"},
+        {"do": "x"},
+        {"do": "class", "row": 0, "name": "cat"},
+        {"do": "class", "row": 0, "name": "cat", "present": 1},
+    ):
         press(reviewer, **message)
     assert not (tmp_path / DECISIONS).exists() and reviewer.page == 0

@@ -1,4 +1,6 @@
-"""Decisions about suspicious labels: kept, removed or added one by one, saved at once, undone in turn.
+"""Decisions about labels: kept, removed or added one by one, saved at once, undone in turn.
+
+Most are about suspicious labels of a table; any other class of an image can be decided as well.
 
 They lie in the decisions.json of `galc.clean.result`, in the order in which they were made; of several on one image and
 class the last counts. Each says whether the class is on the image, so it holds whatever the labels become.
@@ -61,7 +63,10 @@ class Review:
         if action not in ACTIONS[kind]:
             state = "given" if given else "not given"
             raise ValueError(f"{name!r} is {state} for {file}: {' or '.join(ACTIONS[kind])} it, not {action!r}")
-        decision = Decision(str(file), str(name), bool(given) if action == "keep" else action == "add")
+        return self.add(Decision(str(file), str(name), bool(given) if action == "keep" else action == "add"))
+
+    def add(self, decision: Decision) -> Decision:
+        """Save a decision about any image and class, also one that the table does not list; returns it."""
         self._write(lambda log: [*log, decision])
         return decision
 
@@ -80,15 +85,15 @@ class Review:
         """The row that a decision is about; None where the table does not list it."""
         return self._places.of(decision.file, decision.name)
 
+    def latest(self) -> dict[tuple[str, str], bool]:
+        """{(file, class): present} of all that is decided, in the table or not, in the order of the first decisions."""
+        return {(d.file, d.name): d.present for d in self._log}
+
     def decided(self) -> dict[int, str]:
         """{row: action} of the decided rows."""
-        found = {self.row(d): d.present for d in self._log}
+        found = {self._places.of(*pair): present for pair, present in self.latest().items()}
         given = self.table["given"]
-        return {
-            row: "keep" if present == bool(given[row]) else "add" if present else "remove"
-            for row, present in found.items()
-            if row is not None
-        }
+        return {row: done(bool(given[row]), present) for row, present in found.items() if row is not None}
 
     def _write(self, change: Callable[[list[Decision]], list[Decision]]) -> None:
         """Change the log on the disk, then here. Under a lock and from what is on the disk: it may have grown."""
@@ -99,6 +104,11 @@ class Review:
             rows = [{"file": d.file, "class": d.name, "present": d.present} for d in log]
             store.write_json(self.path, {"version": VERSION, "decisions": rows})
         self._log = log
+
+
+def done(given: bool, present: bool) -> str:
+    """The action by which a label that is given, or not, comes to be present, or not."""
+    return "keep" if present == given else "add" if present else "remove"
 
 
 class Places:

@@ -5,14 +5,16 @@
     reviewer.cleaned                       # with the decisions, to be exported
 
 Tab comes to the controls and then to one card; there K keeps a label as it was given, R removes a wrong one, A adds a
-missing one, and the next card has the focus. U undoes, arrow keys move, N and P turn the page. Each part has a class to
-find it by: galc-show, galc-kind, galc-class, galc-previous, galc-next, galc-undo, galc-page, galc-status,
-galc-summary, galc-cards, and the whole galc-review.
+missing one, and the next card has the focus. O opens a field for any other class of the image: Enter adds the class
+that is named, or removes it where the image has it, and Escape comes back to the card. U undoes, arrow keys move, N and
+P turn the page. Each part has a class to find it by: galc-show, galc-kind, galc-class, galc-previous, galc-next,
+galc-undo, galc-page, galc-status, galc-summary, galc-cards, galc-field, and the whole galc-review.
 
 Where no widget can live (GitHub, papermill's output, HTML), it is the page of `galc.clean.gallery`.
 """
 
 import html
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ import numpy as np
 import traitlets
 
 from galc.clean import gallery
+from galc.clean.by_name import ByName
 from galc.clean.precision import Precision, precision, sample
 from galc.clean.result import DECISIONS, Cleaned, load_decisions
 from galc.clean.review import Decision, Review
@@ -29,7 +32,7 @@ from galc.controls import Status, dropdown, line
 
 FIRST, DRAWN = 200, 20  # the precision is that of the first 200, from 20 of them
 PAGE = 20  # cards
-KEYS = "Keys: K keep, R remove, A add, U undo; arrows move, N and P turn the page."
+KEYS = "Keys: K keep, R remove, A add, O another class, U undo; arrows move, N and P turn the page."
 ASSETS = Path(__file__).parents[1] / "assets"
 
 
@@ -40,6 +43,14 @@ class Grid(anywidget.AnyWidget):
     _css = ASSETS / "review.css"
     cards = traitlets.List().tag(sync=True)
     chosen = traitlets.List().tag(sync=True)  # an action a card, "" while it is undecided
+    decided = traitlets.List().tag(sync=True)  # pairs of class and present a card: all decisions about its image
+    classes = traitlets.List().tag(sync=True)  # the names of all; they never change, so they are sent once
+
+
+def counts(actions: Iterable[str]) -> str:
+    """ "1 kept as it is, 0 removed, 2 added"."""
+    actions = list(actions)
+    return ", ".join(f"{actions.count(action):,} {word}" for action, word in gallery.DONE.items())
 
 
 class Reviewer:
@@ -61,7 +72,9 @@ class Reviewer:
         self.buttons = {name: ipywidgets.Button(description=text) for name, text in words.items()}
         self.status = Status()
         self.where, self.summary = ipywidgets.HTML(), ipywidgets.HTML()
-        self.grid = Grid()
+        self.grid = Grid(classes=list(cleaned.classes))
+        self.by_name = ByName(cleaned)
+        self._made_on: dict[Decision, int] = {}  # the row of the card, of decisions of this session
         self.page = self._first_open()
         self.widget = self._arranged()
         self.update()
@@ -105,9 +118,11 @@ class Reviewer:
     @property
     def text(self) -> str:
         """How far the review is, and what it says about the ranking."""
-        decided = list(self.review.decided().values())
-        counts = ", ".join(f"{decided.count(action):,} {word}" for action, word in gallery.DONE.items())
-        return f"Decided: {len(decided):,} of {len(self.review.table):,} labels ({counts}). {self.precision}"
+        listed, others = self.review.decided(), self._unlisted()
+        text = f"Decided: {len(listed):,} of {len(self.review.table):,} labels ({counts(listed.values())})"
+        if others:
+            text += f", and {len(others):,} not among these ({counts(others)})"
+        return f"{text}. {self.precision}"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         """The widget, and for those who cannot show it the page of images."""
@@ -120,18 +135,23 @@ class Reviewer:
     def decide(self, row: int, action: str) -> None:
         """Save a decision about a row of the table ("keep", "remove" or "add"), and show it."""
         with self.status.shown():
-            self.status.say(f"{self._words(self.review.decide(row, action))}, saved")
-            self._mark()
+            self._made(row, self.review.decide(row, action))
+
+    def decide_class(self, row: int, name: str, present: bool) -> None:
+        """Save whether any class is on the image of a row of the table, and show it. Raises ValueError for no class."""
+        with self.status.shown():
+            self.by_name.check(name)
+            self._made(row, self.review.add(Decision(self.review.table["file"][row], name, present)))
 
     def undo(self) -> None:
-        """Take back the last decision, and go to its card if it is among those listed."""
+        """Take back the last decision, and go to the card that it was made on, or one of its image, if it is listed."""
         with self.status.shown():
             decision = self.review.undo()
             said = f"undone: {self._words(decision)}" if decision else "nothing to undo"
-            place = np.flatnonzero(self.rows == self.review.row(decision)) if decision else []
-            if len(place):
-                self.turn(int(place[0]) // PAGE - self.page)
-                self.grid.send({"focus": int(place[0]) % PAGE})
+            place = self._place(decision) if decision else None
+            if place is not None:
+                self.turn(place // PAGE - self.page)
+                self.grid.send({"focus": place % PAGE})
             self._mark()
             self.status.say(said)
 
@@ -166,14 +186,36 @@ class Reviewer:
         decided = self.review.decided()
         return next((place // PAGE for place, row in enumerate(self.rows.tolist()) if row not in decided), 0)
 
+    def _made(self, row: int, decision: Decision) -> None:
+        self._made_on[decision] = row
+        self.status.say(f"{self._words(decision)}, saved")
+        self._mark()
+
+    def _place(self, decision: Decision) -> int | None:
+        """Where among `rows` the card is to which undoing a decision goes."""
+        rows = self.rows
+        found = np.flatnonzero(rows == self._made_on.get(decision, self.review.row(decision)))
+        if not len(found):
+            found = np.flatnonzero(self.review.table["file"].to_numpy()[rows] == decision.file)
+        return int(found[0]) if len(found) else None
+
     def _mark(self) -> None:
-        decided = self.review.decided()
-        self.grid.chosen = [decided.get(row, "") for row in self._shown_rows()]
+        decided, rows = self.review.decided(), self._shown_rows()
+        files = self.review.table["file"].iloc[rows].tolist()
+        with self.grid.hold_sync():
+            self.grid.chosen = [decided.get(row, "") for row in rows]
+            self.grid.decided = self.by_name.of_files(files, self.review.latest())
         self.summary.value = f"{html.escape(self.text)}<br>{KEYS}"
+
+    def _unlisted(self) -> list[str]:
+        """Actions about labels that the table does not list."""
+        known = self.by_name.known(self.review.latest())
+        return [self.by_name.action(*one) for one in known if self.review.row(Decision(*one)) is None]
 
     def _words(self, decision: Decision) -> str:
         """ "dog (000012.jpg): removed", what is now true of the label of a decision."""
-        action = self.review.decided().get(self.review.row(decision), "")
+        present = self.review.latest().get((decision.file, decision.name))
+        action = self.by_name.action(decision.file, decision.name, present)
         # isolated, so that a name written from right to left does not turn the sentence round
         name, file = (f"\u2068{text}\u2069" for text in (decision.name, Path(decision.file).name))
         return f"{name} ({file}): {gallery.DONE.get(action, 'undecided')}"
@@ -200,6 +242,8 @@ class Reviewer:
         match message:
             case {"do": "decide", "row": int(row), "action": str(action)}:
                 self.decide(row, action)
+            case {"do": "class", "row": int(row), "name": str(name), "present": bool(present)}:
+                self.decide_class(row, name, present)
             case {"do": "undo"}:
                 self.undo()
             case {"do": "page", "by": int(by)}:
