@@ -171,6 +171,21 @@ def test_a_heatmap_holds_the_matrix_and_names_what_is_under_the_pointer():
     assert ax.format_coord(-0.1, 0) == ax.format_coord(0, 4.1) == ""
 
 
+def test_rates_stand_with_their_intervals_worst_on_top_and_any_name_is_plain_text():
+    rates = pd.DataFrame({"class": ["$a$", "b", "c" * 99], "given": [5, 9, 1]})
+    for name, values in {"wrong": (0.5, 0.1, 0.3), "missing": (0.2, 0.4, 0.0)}.items():
+        rates[name], rates[f"{name}_low"], rates[f"{name}_high"] = values, np.subtract(values, 0.1), np.add(values, 0.2)
+    left, right = plots.rate_intervals(rates)
+    assert [label.get_text() for label in left.get_yticklabels()] == ["b", "c" * 39 + "…", "$a$"]
+    np.testing.assert_allclose(left.lines[0].get_xdata(), [10, 30, 50])
+    np.testing.assert_allclose(right.lines[0].get_xdata(), [40, 0, 20])
+    np.testing.assert_allclose([bar[:, 0] for bar in left.collections[0].get_segments()], [[0, 30], [20, 50], [40, 70]])
+    left.figure.canvas.draw()
+    left, _ = plots.rate_intervals(rates, most=2)
+    assert [label.get_text() for label in left.get_yticklabels()] == ["b", "$a$"]
+    assert "2 of 3 classes" in left.get_title(loc="left")
+
+
 def test_small_probabilities_do_not_vanish_beside_the_diagonal():
     """80 classes, 10 % symmetric noise: an off-diagonal entry is 0.00127, and told apart from 0."""
     norm = plots.transition_heatmap(TRUE, CLASSES).collections[0].norm

@@ -1,14 +1,18 @@
 """What people take away: corrected labels, a table of suspicious ones, a report, and what other tools read."""
 
+import base64
 import html
+import io
 import json
+import warnings
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 
-from galc import report, store
+from galc import plots, report, store
 from galc.clean import estimate, formats
 from galc.clean.result import FILE, Cleaned
 
@@ -91,7 +95,8 @@ def page(cleaned: Cleaned, folder: Path, least: float = LEAST) -> Path:
     """The report: what was found, rates, confusions, the most suspicious labels. Every name is escaped."""
     parts = [f"<h1>{html.escape(cleaned.name)}, cleaned</h1>"]
     parts += [f"<p>{html.escape(text)}</p>" for text in summary(cleaned, least)]
-    parts += ["<h2>Wrong and missing labels, class by class</h2>", _table(_in_words(rates(cleaned), cleaned))]
+    table = rates(cleaned)
+    parts += ["<h2>Wrong and missing labels, class by class</h2>", _figure(table), _table(_in_words(table, cleaned))]
     parts += [f"<p>{COVERAGE}</p>"]
     parts += ["<h2>Strongest confusions</h2>", _table(_percent(confusions(cleaned), ("rate", "low", "high")))]
     top = cleaned.suspicious.head(100).drop(columns=["row", "column"])
@@ -110,6 +115,18 @@ def _in_words(table: pd.DataFrame, cleaned: Cleaned) -> pd.DataFrame:
 
 def _percent(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
     return table.assign(**{name: [f"{100 * value:.1f} %" for value in table[name]] for name in columns})
+
+
+def _figure(table: pd.DataFrame) -> str:
+    """The rates as a picture inside the page."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name that the font cannot write is in the table
+        figure = plots.rate_intervals(table)[0].figure
+        memory = io.BytesIO()
+        figure.savefig(memory, format="png")
+    plt.close(figure)
+    address = f"data:image/png;base64,{base64.b64encode(memory.getvalue()).decode()}"
+    return f'<p><img src="{address}" alt="The shares of wrong and of missing labels that the table below has"></p>'
 
 
 def _table(table: pd.DataFrame) -> str:

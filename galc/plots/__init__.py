@@ -20,6 +20,7 @@ from galc.plots.matrices import (
     transition_panels,
 )
 from galc.plots.noise import noise_by_class, requested_vs_observed
+from galc.plots.rates import rate_intervals
 from galc.plots.robustness import budget_curves, cost_scatter, ladder_bars, setting_dots
 from galc.plots.rows import transition_row
 from galc.plots.style import method_style, method_title, style
@@ -70,6 +71,7 @@ __all__ = [
     "peak_table",
     "rank_intervals",
     "ranked",
+    "rate_intervals",
     "record_table",
     "requested_vs_observed",
     "results_frame",
