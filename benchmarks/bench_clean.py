@@ -90,7 +90,7 @@ def measure(stages: OwnStages, truth: Tensor) -> dict:
     labels, silver = stages.given.labels, ~stages.given.trusted
     started = time.perf_counter()
     known = stages.noisy_posterior
-    noise = stages.estimated("attribution")
+    noise = estimate.first(known[silver], labels[silver], stages.calibrates)
     posterior = estimate.posterior(known[silver], labels[silver], noise)
     row = {"galc_seconds": time.perf_counter() - started}
     row |= precision("galc", rank.suspicion(labels[silver], posterior), labels[silver], truth[silver])

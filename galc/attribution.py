@@ -90,8 +90,11 @@ def _shrunk(part: Tensor, whole: Tensor, strength: float) -> Tensor:
     return (part + strength * pooled) / (whole + strength)
 
 
-def choose(sets: LabelSets, folds: int = 2) -> Prior:
-    """By held-out likelihood: sparse targets, labels that come and go, own rates, where each earns its margin."""
+def choose(sets: LabelSets, folds: int = 2, margin: float = KIND_MARGIN) -> Prior:
+    """By held-out likelihood: sparse targets, labels that come and go, own rates, where each earns its margin.
+
+    ``margin``: that of the first two, in nats an image.
+    """
     sets = sets.take(torch.arange(len(sets)) % (1 + len(sets) // CHOICE) == 0)
     fold = torch.arange(len(sets)) % folds
     parts = [(sets.take(fold != k), sets.take(fold == k)) for k in range(folds)]
@@ -106,11 +109,11 @@ def choose(sets: LabelSets, folds: int = 2) -> Prior:
 
     chosen, sparse, alone = best(Prior()), best(Prior(target=TARGET)), best(Prior(flips=False, open=True))
     rivals = [alone]
-    if score(sparse) > score(chosen) + KIND_MARGIN:
+    if score(sparse) > score(chosen) + margin:
         chosen = sparse
         rivals.append(sparse._replace(open=True))  # flips onto any class could not be told from labels that come and go
     for rival in rivals:
-        if score(rival) > score(chosen) + KIND_MARGIN:
+        if score(rival) > score(chosen) + margin:
             chosen = rival
     pooled = chosen._replace(rate=INFINITE)
     return chosen if score(chosen) > score(pooled) + RATE_MARGIN else pooled

@@ -40,6 +40,15 @@ def test_known_noise_is_found_and_the_interval_holds_it():
     assert float(((missing >= found.missing.low) & (missing <= found.missing.high)).double().mean()) > 0.85
 
 
+def test_without_trusted_images_missing_labels_do_not_pass_for_no_noise():
+    """A model that nobody checked finds a class less often, because its labels are missing."""
+    noise = Noise(torch.eye(SIZE).double(), torch.full((SIZE,), 0.3).double(), torch.zeros(SIZE).double())
+    sources, labels, trusted, _ = world(4000, noise)
+    known = 0.85 * sources[0, ~trusted].sigmoid()
+    found = estimate.first(known, labels[~trusted], checked=False)
+    assert float(found.removed.mean()) > 0.15 and float(found.transition.diagonal().mean()) > 0.99
+
+
 def test_fewer_images_leave_wider_intervals():
     noise = Noise.of(symmetric(SIZE, 0.3))
     widths = []

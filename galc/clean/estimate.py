@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from galc import attribution
-from galc.attribution import INFINITE, RATE, Prior
+from galc.attribution import INFINITE, KIND_MARGIN, RATE, Prior
 from galc.clean.result import LEVEL, Rates
 from galc.crossfit import Platt
 from galc.label_sets import Counts, LabelSets
@@ -28,6 +28,7 @@ STEPS = 3  # of the EM in a replicate, from the estimate
 MOST = 4096  # images of a replicate
 WIDER = 1.5  # chosen on pictograms, 20 % symmetric, pair and additional noise; see docs/method.md for what it holds
 RIDGE = 2.0  # precision of the prior on the biases of the calibration
+UNCHECKED_MARGIN = 0.05  # in place of KIND_MARGIN without trusted images; missing labels pass for no noise with that
 WIDE = 0.15  # a half width above which a rate is not known well enough to act on
 
 
@@ -55,7 +56,7 @@ def estimate(
     gold, silver = trusted.nonzero()[:, 0], (~trusted).nonzero()[:, 0]
     known = _calibrated(sources, labels, gold, silver)
     sets = _sets(known, labels[silver])
-    prior = _prior(sets, labels.shape[1])
+    prior = _prior(sets, labels.shape[1], bool(len(gold)))
     noise = attribution.fit(sets, prior)
     counts = sets.counts(noise)
     own = prior._replace(rate=RATE) if prior.rate == INFINITE else prior  # one rate for all is a choice, not a fact
@@ -76,16 +77,24 @@ def estimate(
     return Estimated(Noise(*(rate.estimate for rate in rates[:3])), prior, *rates)
 
 
-def first(known: Tensor, labels: Tensor) -> Noise:
-    """The noise alone, from probabilities of the true labels (n, K) and the ``labels`` (n, K) as given."""
+def first(known: Tensor, labels: Tensor, checked: bool = True) -> Noise:
+    """The noise alone, from probabilities of the true labels (n, K) and the ``labels`` (n, K) as given.
+
+    ``checked``: whether the probabilities are calibrated by trusted images.
+    """
     sets, size = _sets(known, labels), labels.shape[1]
-    noise = attribution.fit(sets, _prior(sets, size))
+    noise = attribution.fit(sets, _prior(sets, size, checked))
     return Noise(noise.transition[:size, :size], noise.removed[:size], noise.added[:size])
 
 
-def _prior(sets: LabelSets, num_classes: int) -> Prior:
-    """Chosen by held-out likelihood; the label of a single class can only vanish and appear."""
-    return attribution.choose(sets) if num_classes > 1 else Prior(rate=RATE, flips=False, open=True)
+def _prior(sets: LabelSets, num_classes: int, checked: bool) -> Prior:
+    """Chosen by held-out likelihood; the label of a single class can only vanish and appear.
+
+    Probabilities that no trusted image has checked follow the given labels, and little is left to tell kinds apart by.
+    """
+    if num_classes == 1:
+        return Prior(rate=RATE, flips=False, open=True)
+    return attribution.choose(sets, margin=KIND_MARGIN if checked else UNCHECKED_MARGIN)
 
 
 def _sets(known: Tensor, labels: Tensor) -> LabelSets:

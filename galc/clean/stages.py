@@ -85,7 +85,7 @@ class OwnStages(Stages):
         """
         known = self._known(self._beside(self._in_context(0, self.start, self._forward)))
         silver, labels = self.split.silver, self.given.labels
-        noise = estimate.first(known[silver], self._silver_labels)
+        noise = estimate.first(known[silver], self._silver_labels, self.calibrates)
 
         def posterior():
             targets = labels.float()
