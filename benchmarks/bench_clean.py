@@ -8,6 +8,7 @@ highest average precision is taken, which nobody could choose without the true l
 
 Average precision, percent: of finding the wrong ones among the given labels, and the missing ones among the others, in
 all images that are not trusted. Rows are printed and written to outputs/clean.csv as they come.
+``--bound`` says how much better galc would be, had its models been trained on the true labels of all images.
 ``--coverage`` counts the classes whose shares of wrong and of missing labels lie in their 90 % intervals.
 ``--ranking`` times the ranking of 100,000 images with 80 classes.
 """
@@ -24,11 +25,11 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
-from galc import data, noise_kinds, store
+from galc import data, noise_kinds, objectives, store
 from galc.clean import estimate, rank
 from galc.clean.inputs import Given, features, project
 from galc.clean.run import RECIPE
-from galc.clean.stages import OwnStages
+from galc.clean.stages import MODELS, OwnStages
 from galc.noise import Noise, symmetric
 from galc.params import Params
 
@@ -43,6 +44,9 @@ def main() -> None:
     parser.add_argument("--rates", default=",".join(map(str, RATES)))
     parser.add_argument("--trusted", type=float, default=0.1, help="share of the images; 0: none")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--bound", action="store_true", help="of galc alone, and were its models trained on true labels"
+    )
     parser.add_argument("--coverage", action="store_true", help="of the intervals, in place of the precision")
     parser.add_argument("--ranking", nargs="?", const="both", choices=("both", "galc", "cleanlab"))
     options = parser.parse_args()
@@ -72,6 +76,8 @@ def compare(options: argparse.Namespace) -> None:
             stages = OwnStages(own, inputs, Params(**recipe))
             if options.coverage:
                 show(row | coverage(stages, truth))
+            elif options.bound:
+                show(row | bound(stages, truth))
             else:
                 record(row | measure(stages, truth))
 
@@ -90,10 +96,8 @@ def measure(stages: OwnStages, truth: Tensor) -> dict:
     labels, silver = stages.given.labels, ~stages.given.trusted
     started = time.perf_counter()
     known = stages.noisy_posterior
-    noise = estimate.first(known[silver], labels[silver], stages.calibrates)
-    posterior = estimate.posterior(known[silver], labels[silver], noise)
-    row = {"galc_seconds": time.perf_counter() - started}
-    row |= precision("galc", rank.suspicion(labels[silver], posterior), labels[silver], truth[silver])
+    row = ranked("galc", stages, known, truth)
+    row = {"galc_seconds": time.perf_counter() - started} | row
     started = time.perf_counter()
     plain = stages.given_probability
     row["cleanlab_seconds"] = time.perf_counter() - started
@@ -103,6 +107,24 @@ def measure(stages: OwnStages, truth: Tensor) -> dict:
         ]
         row |= {key: max(one[key] for one in found) for key in found[0]}
     return row
+
+
+def ranked(name: str, stages: OwnStages, known: Tensor, truth: Tensor) -> dict[str, float]:
+    """Average precision of the ranking that probabilities of the true labels, ``known`` (N, K), lead to."""
+    labels, silver = stages.given.labels[~stages.given.trusted], ~stages.given.trusted
+    noise = estimate.first(known[silver], labels, stages.calibrates)
+    suspicion = rank.suspicion(labels, estimate.posterior(known[silver], labels, noise))
+    return precision(name, suspicion, labels, truth[silver])
+
+
+def bound(stages: OwnStages, truth: Tensor) -> dict[str, float]:
+    """Beside what galc finds, what it would find if the models of its second round were trained on the true labels."""
+    row = ranked("galc", stages, stages.noisy_posterior, truth)
+    learns = lambda: (truth.float(), objectives.plain("bce"))  # noqa: E731
+    logits = [
+        stages._in_context(1 + MODELS + n, stages.start, learns) for n in range(MODELS)
+    ]  # numbers that galc has not
+    return row | ranked("true labels", stages, stages._known(stages._beside(sum(logits) / MODELS)), truth)
 
 
 WAYS = ({}, {"method": "normalized_margin"}, {"method": "confidence_weighted_entropy"}, {"adjust_pred_probs": True})
