@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,8 @@ def compare(options: argparse.Namespace) -> None:
         for kind in options.kinds.split(","):
             noisy = with_noise(truth, trusted, kind, rate, clean, options.seed)
             own = Given(given.name, given.source, given.classes, given.files, noisy, trusted)
-            row = {"data": clean.name, "kind": kind, "rate": rate, "trusted": options.trusted, "seed": options.seed}
+            row = {"data": Path(options.data).name, "kind": kind, "rate": rate}
+            row |= {"trusted": options.trusted, "seed": options.seed}
             stages = OwnStages(own, inputs, Params(**recipe))
             if options.coverage:
                 show(row | coverage(stages, truth))
