@@ -37,6 +37,8 @@ class OwnStages(Stages):
     ``inputs`` (N, d) float32 are what a model takes of the images. Nothing is tested: the true labels are unknown.
     """
 
+    clean_images = "trusted images"
+
     def __init__(self, given: Given, inputs: Tensor, params: Params, log: Log = None):
         super().__init__(params, log)
         self.given, self.inputs = given, inputs
