@@ -115,14 +115,21 @@ def test_other_tools_take_the_result(run):
     assert np.allclose(1 - scores, cleaned.suspicion.numpy(), atol=1e-6)
 
 
-def test_fiftyone_reads_the_corrected_labels(run, source):
-    fiftyone = pytest.importorskip("fiftyone")
-    found = fiftyone.Dataset.from_dir(
-        dataset_type=fiftyone.types.COCODetectionDataset,
+def test_fiftyone_reads_the_corrected_labels(run, source, monkeypatch):
+    """By the importer behind `fiftyone.Dataset.from_dir`, which needs no database."""
+    monkeypatch.setenv("FIFTYONE_DISABLE_SERVICES", "1")
+    coco = pytest.importorskip("fiftyone.utils.coco")
+    cleaned = Cleaned.load(run[0])
+    importer = coco.COCODetectionDatasetImporter(
         data_path=str(source / "images" / "train"),
         labels_path=str(run[0] / "labels" / "instances_train.json"),
+        label_types="detections",
     )
-    assert len(found) == 120
+    with importer:
+        found = {Path(file): {box.label for box in boxes.detections} for file, _, boxes in importer if boxes}
+    corrected = zip(cleaned.files, cleaned.corrected(), strict=True)
+    wanted = {file.resolve(): {cleaned.classes[k] for k in row.nonzero()[:, 0]} for file, row in corrected}
+    assert {file.resolve(): labels for file, labels in found.items()} == {f: n for f, n in wanted.items() if n}
 
 
 @pytest.mark.parametrize(
