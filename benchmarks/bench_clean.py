@@ -123,10 +123,8 @@ def bound(stages: OwnStages, truth: Tensor) -> dict[str, float]:
     """Beside what galc finds, what it would find if the models of its second round were trained on the true labels."""
     row = ranked("galc", stages, stages.noisy_posterior, truth)
     learns = lambda: (truth.float(), objectives.plain("bce"))  # noqa: E731
-    logits = [
-        stages._in_context(1 + MODELS + n, stages.start, learns) for n in range(MODELS)
-    ]  # numbers that galc has not
-    return row | ranked("true labels", stages, stages._known(stages._beside(sum(logits) / MODELS)), truth)
+    sources = stages.second_round(stages.start, learns, first=1 + MODELS)  # numbers that galc's own models have not
+    return row | ranked("true labels", stages, stages.known(sources), truth)
 
 
 WAYS = ({}, {"method": "normalized_margin"}, {"method": "confidence_weighted_entropy"}, {"adjust_pred_probs": True})

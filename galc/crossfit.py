@@ -19,6 +19,8 @@ from galc.batch import Loss, TrainingSet, Transform
 from galc.prediction import predict
 from galc.trainer import Recipe, fit
 
+RIDGE = 2.0  # precision of the prior on the biases of a calibration
+
 
 def folds(count: int, number: int, seed: int) -> torch.Tensor:
     """(count,) fold of each image, sizes equal within one; a permutation drawn from ``seed``."""
@@ -112,7 +114,7 @@ class Platt(nn.Module):
         logits = logits.double().reshape(len(self.slope), *logits.shape[-2:])
         return torch.tensordot(self.slope, logits, 1) + self.shift + self.bias
 
-    def fit(self, logits: torch.Tensor, labels: torch.Tensor, ridge: float = 2.0) -> "Platt":
+    def fit(self, logits: torch.Tensor, labels: torch.Tensor, ridge: float = RIDGE) -> "Platt":
         """Fit on logits and clean labels (N, K); ``ridge`` is the precision of the prior on the biases."""
         optimizer = torch.optim.LBFGS(self.parameters(), max_iter=100, line_search_fn="strong_wolfe")
 

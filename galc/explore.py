@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from galc import confusion, explore_export, explore_widget
+from galc import confusion, explore_export, explore_widget, plots
 from galc.controls import MARGIN, Status, dropdown
 from galc.explore_data import Matrices, Runs, percent
 from galc.explore_examples import gallery
@@ -191,7 +191,7 @@ class Explorer:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         """The widget, and for those who cannot show it the picture."""
-        picture = explore_export.rendered(self.picture())
+        picture = plots.rendered(self.picture())
         return self.widget._repr_mimebundle_() | {
             "text/plain": f"{self.estimator.value} at {percent(self.noise.value)} noise. {self.finding}",
             "image/png": base64.b64encode(picture).decode(),

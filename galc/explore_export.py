@@ -1,6 +1,5 @@
 """What an explorer writes: the static picture of a scene, as PNG and SVG, and its matrices as CSV."""
 
-import io
 import os
 import re
 from collections.abc import Sequence
@@ -36,13 +35,6 @@ def picture(scene: Scene) -> Figure:
     return figure
 
 
-def rendered(figure: Figure, kind: str = "png") -> bytes:
-    """A figure as the content of a PNG or SVG file."""
-    with plots.style():
-        figure.savefig(buffer := io.BytesIO(), format=kind, dpi=110 if kind == "png" else 250)
-    return buffer.getvalue()
-
-
 def frame(scene: Scene) -> pd.DataFrame:
     """The shown entries, one a row in the order shown: true_label, noisy_label, true, estimated, difference."""
     view = scene.view
@@ -72,7 +64,7 @@ def write(scene: Scene, kind: str, words: Sequence[str]) -> Path:
         if kind == "csv":
             frame(scene).to_csv(temporary, index=False)
         else:
-            temporary.write_bytes(rendered(picture(scene), kind))
+            temporary.write_bytes(plots.rendered(picture(scene), kind))
     return path
 
 

@@ -45,8 +45,6 @@ def code_digest() -> str:
 class Stages(NoisyData):
     """The stages of one data set, split, noise level and seed, shared by all methods."""
 
-    clean_images = "gold and single-label images"
-
     def __init__(self, params: Params, log: Log = None):
         super().__init__(params)
         self.log = log
@@ -182,7 +180,7 @@ class Stages(NoisyData):
         key = self.key | {"seed": self.params.seed}
 
         def compute():
-            self._say(f"cross-fitting a model of the clean labels on {self.clean_images}")
+            self._say("cross-fitting a model of the clean labels on the trusted images")
             data = self.training_set(self.clean, self.train.labels)
             logits = self.crossfit("clean", data, objectives.plain("asl"), epochs=self.params.fold_epochs)
             return {"probabilities": self._calibrated(calibrate_logits(logits)).numpy()}, {}

@@ -37,4 +37,9 @@ def thumbnail(file: Path, side: int = SIDE) -> bytes:
 
 def data_url(file: Path, side: int = SIDE) -> str:
     """The same as the ``src`` of an image that lies inside its page."""
-    return f"data:image/jpeg;base64,{base64.b64encode(thumbnail(file, side)).decode()}"
+    return inlined(thumbnail(file, side), "jpeg")
+
+
+def inlined(content: bytes, kind: str) -> str:
+    """The content of an image file ("jpeg", "png") as the ``src`` of an image that lies inside its page."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

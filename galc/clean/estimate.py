@@ -18,7 +18,7 @@ from torch import Tensor
 from galc import attribution
 from galc.attribution import INFINITE, KIND_MARGIN, RATE, Prior
 from galc.clean.result import LEVEL, Rates
-from galc.crossfit import Platt
+from galc.crossfit import RIDGE, Platt
 from galc.label_sets import Counts, LabelSets
 from galc.noise import Noise
 
@@ -27,7 +27,6 @@ Z = 1.645  # standard deviations to either end of a 90 % interval
 STEPS = 3  # of the EM in a replicate, from the estimate
 MOST = 4096  # images of a replicate
 WIDER = 1.5  # chosen on pictograms, 20 % symmetric, pair and additional noise; see docs/method.md for what it holds
-RIDGE = 2.0  # precision of the prior on the biases of the calibration
 UNCHECKED_MARGIN = 0.05  # in place of KIND_MARGIN without trusted images; missing labels pass for no noise with that
 WIDE = 0.15  # a half width above which a rate is not known well enough to act on
 
@@ -123,7 +122,7 @@ def _calibrated(
     """
     if not len(gold):
         return sources[0, wanted].sigmoid()
-    platt = Platt(labels.shape[1], len(sources)).fit(sources[:, gold], labels[gold], RIDGE)
+    platt = Platt(labels.shape[1], len(sources)).fit(sources[:, gold], labels[gold])
     if generator is not None:
         known = platt.probabilities(sources[:, gold]).double()
         rest = RIDGE**0.5 / (RIDGE + (known * (1 - known)).sum(0))

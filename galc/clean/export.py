@@ -1,8 +1,6 @@
 """What people take away: corrected labels, a table of suspicious ones, a report, and what other tools read."""
 
-import base64
 import html
-import io
 import json
 import warnings
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from galc import plots, report, store
 from galc.clean import estimate, formats
 from galc.clean.result import FILE, Cleaned
+from galc.thumbnails import inlined
 
 LABELS, SUSPICIOUS, REPORT = "labels", "suspicious.csv", "report.html"
 COVERAGE = (
@@ -122,11 +121,10 @@ def _figure(table: pd.DataFrame) -> str:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a name that the font cannot write is in the table
         figure = plots.rate_intervals(table)[0].figure
-        memory = io.BytesIO()
-        figure.savefig(memory, format="png")
+        picture = plots.rendered(figure)
     plt.close(figure)
-    address = f"data:image/png;base64,{base64.b64encode(memory.getvalue()).decode()}"
-    return f'<p><img src="{address}" alt="The shares of wrong and of missing labels that the table below has"></p>'
+    words = "The shares of wrong and of missing labels that the table below has"
+    return f'<p><img src="{inlined(picture, "png")}" alt="{words}"></p>'
 
 
 def _table(table: pd.DataFrame) -> str:

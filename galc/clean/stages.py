@@ -37,8 +37,6 @@ class OwnStages(Stages):
     ``inputs`` (N, d) float32 are what a model takes of the images. Nothing is tested: the true labels are unknown.
     """
 
-    clean_images = "trusted images"
-
     def __init__(self, given: Given, inputs: Tensor, params: Params, log: Log = None):
         super().__init__(params, log)
         self.given, self.inputs = given, inputs
@@ -82,10 +80,10 @@ class OwnStages(Stages):
     def sources(self) -> Tensor:
         """(sources, N, K) logits of the true labels, cross-fitted: of all images in context; of the trusted ones alone.
 
-        Those of all images are of the second round: trained on the posterior labels of the first, and the mean of
-        `MODELS`, of other folds each. The second source is missing without enough trusted images.
+        Those of all images are of the second round, trained on the posterior labels of the first. The second source is
+        missing without enough trusted images.
         """
-        known = self._known(self._beside(self._in_context(0, self.start, self._forward)))
+        known = self.known(self._beside(self._in_context(0, self.start, self._forward)))
         silver, labels = self.split.silver, self.given.labels
         noise = estimate.first(known[silver], self._silver_labels, self.calibrates)
 
@@ -94,19 +92,24 @@ class OwnStages(Stages):
             targets[silver] = estimate.posterior(known[silver], self._silver_labels, noise)
             return targets, objectives.plain("bce")
 
-        return self._beside(sum(self._in_context(n, noise, posterior) for n in range(1, 1 + MODELS)) / MODELS)
+        return self.second_round(noise, posterior)
 
     @property
     def noisy_posterior(self) -> Tensor:
         """(N, K) probabilities q of the true labels, calibrated by the trusted images where there are enough."""
-        return self._known(self.sources)
+        return self.known(self.sources)
 
     def _beside(self, logits: Tensor) -> Tensor:
         """Logits (N, K) with those of the model of the trusted images, where there is one: (sources, N, K)."""
         others = [torch.logit(self.clean_posterior, eps=1e-6)] if self.calibrates else []
         return torch.stack([logits, *others])
 
-    def _known(self, sources: Tensor) -> Tensor:
+    def second_round(self, noise: Noise, learns: Callable[[], tuple[Tensor, Loss]], first: int = 1) -> Tensor:
+        """`sources` by the mean of `MODELS` models of other folds each; see `_in_context`. ``first``: their numbers."""
+        return self._beside(sum(self._in_context(first + n, noise, learns) for n in range(MODELS)) / MODELS)
+
+    def known(self, sources: Tensor) -> Tensor:
+        """(N, K) probabilities of `sources`, calibrated where there are trusted images enough."""
         return self._calibrated(sources) if self.calibrates else sources[0].sigmoid()
 
     def _forward(self) -> tuple[Tensor, Loss]:

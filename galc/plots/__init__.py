@@ -23,7 +23,7 @@ from galc.plots.noise import noise_by_class, requested_vs_observed
 from galc.plots.rates import rate_intervals
 from galc.plots.robustness import budget_curves, cost_scatter, ladder_bars, setting_dots
 from galc.plots.rows import transition_row
-from galc.plots.style import method_style, method_title, style
+from galc.plots.style import method_style, method_title, rendered, style
 from galc.plots.tables import (
     budget_table,
     cost_table,
@@ -73,6 +73,7 @@ __all__ = [
     "ranked",
     "rate_intervals",
     "record_table",
+    "rendered",
     "requested_vs_observed",
     "results_frame",
     "results_table",

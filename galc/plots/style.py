@@ -1,5 +1,6 @@
 """How every figure looks: one colour and marker a method, the same in all figures, for colour-blind readers too."""
 
+import io
 import itertools
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from galc.methods import METHODS
 
@@ -152,3 +154,10 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
             centre, count = (centre * count + other * others) / (count + others), count + others
         groups.append((centre, count))
     return [c + gap * (i - (n - 1) / 2) for c, n in groups for i in np.arange(n)]
+
+
+def rendered(figure: Figure, kind: str = "png") -> bytes:
+    """A figure as the content of a PNG or SVG file."""
+    with style():
+        figure.savefig(buffer := io.BytesIO(), format=kind, dpi=110 if kind == "png" else 250)
+    return buffer.getvalue()
