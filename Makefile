@@ -23,7 +23,7 @@ study: $(DONE)
 	@echo "up to date: $(OUT)/report.html and the executed notebooks beside it"
 
 # Written last, so that an interrupted study goes on from its cache; a finished one is not even started.
-$(DONE): $(STAMP) $(wildcard $(PARAMS) galc/*.py galc/*/*.* notebooks/*.ipynb)
+$(DONE): $(STAMP) $(wildcard $(PARAMS) $(shell find galc -type f ! -name '*.pyc') notebooks/*.ipynb)
 	$(BIN)/python -m galc.sweep $(PARAMS)
 	@mkdir -p $(@D) && touch $@
 

@@ -26,13 +26,17 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
-from galc import data, noise_kinds, objectives, store
-from galc.clean import estimate, rank
+from galc import store
+from galc.clean import intervals as estimate
+from galc.clean import rank
 from galc.clean.inputs import Given, features, project
-from galc.clean.run import RECIPE
+from galc.clean.pipeline import RECIPE
 from galc.clean.stages import MODELS, OwnStages
-from galc.noise import Noise, symmetric
-from galc.params import Params
+from galc.data import dataset as data
+from galc.methods import objectives
+from galc.noise import kinds as noise_kinds
+from galc.noise.model import Noise, symmetric
+from galc.study.params import Params
 
 KINDS, RATES = ("symmetric", "pair", "class-dependent", "missing", "additional"), (0.2, 0.4, 0.1)
 IMAGES, CLASSES = 100_000, 80

@@ -13,11 +13,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from galc.asl import AsymmetricLoss
-from galc.correction import forward_asl, forward_bce, posterior
-from galc.estimator import galc_slr
+from galc.estimators.base import galc_slr
+from galc.losses.asl import AsymmetricLoss
+from galc.losses.forward import forward_asl, forward_bce, posterior
 from galc.metrics import average_precision, best_threshold, evaluate
-from galc.noise import flip, observed, pair_flip, symmetric
+from galc.noise import flip
+from galc.noise.model import observed, pair_flip, symmetric
 
 IMAGES, TEST_IMAGES, CLASSES = 65_268, 40_000, 80
 

@@ -14,7 +14,7 @@ import ipywidgets
 import numpy as np
 import plotly
 
-from galc.explore import Explorer
+from galc.explorer.explorer import Explorer
 
 MOVES = 8
 

@@ -21,11 +21,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from galc import attribution, filtering, store
-from galc.estimator import matrix_error
-from galc.label_sets import LabelSets
-from galc.noise import Noise, inject, symmetric
-from galc.pictogram_labels import sample
+from galc import store
+from galc.data.pictograms.labels import sample
+from galc.estimators import attribution
+from galc.estimators.base import matrix_error
+from galc.estimators.label_sets import LabelSets
+from galc.methods import filtering
+from galc.noise.model import Noise, inject, symmetric
 
 IMAGES, CLASSES, RATE, SLICE = 58_742, 80, 0.4, 100
 POSTERIOR_ROUNDS, EM_ROUNDS = 12, 2  # of belief propagation
@@ -75,7 +77,7 @@ def loops(scores: torch.Tensor, noisy: torch.Tensor) -> dict:
 
 
 def _literal(h, labels, matrix, counts, rounds) -> list[float]:
-    """Belief propagation of `galc.label_sets` for one image, entry by entry; adds to ``counts``."""
+    """Belief propagation of `galc.estimators.label_sets` for one image, entry by entry; adds to ``counts``."""
     odds = [p / (1 - p) for p in h]
     outside = [i for i in range(CLASSES) if i not in labels]
     free = {(i, j): 1.0 for i in outside for j in labels}

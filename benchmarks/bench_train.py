@@ -25,14 +25,17 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
-from galc import loader, models, objectives, params, trainer
-from galc.asl import AsymmetricLoss
-from galc.augment import Augment, to_unit
-from galc.batch import TrainingSet
-from galc.data import MultiLabelData
-from galc.images import decode
-from galc.prediction import predict
-from galc.preempt import Preemption
+from galc.data.dataset import MultiLabelData
+from galc.data.images import decode
+from galc.losses.asl import AsymmetricLoss
+from galc.methods import objectives
+from galc.study import params
+from galc.training import loader, models
+from galc.training import loop as trainer
+from galc.training.augment import Augment, to_unit
+from galc.training.batch import TrainingSet
+from galc.training.prediction import predict
+from galc.training.preempt import Preemption
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")

@@ -1,6 +1,6 @@
-"""Count COCO 2014's labels and fit the model that `galc.pictogram_labels` draws label sets from.
+"""Count COCO 2014's labels and fit the model that `galc.data.pictograms.labels` draws label sets from.
 
-    python scripts/coco_statistics.py FOLDER [--out galc/assets/coco_statistics.json]
+    python scripts/coco_statistics.py FOLDER [--out galc/data/pictograms/coco_statistics.json]
 
 FOLDER holds `train2014.npz` (array `Y`: the bool label matrix of all labelled train2014 images, packed with
 np.packbits along the classes) and `classes.json` (the 80 class names in the order of the columns). Takes some
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from galc import store
-from galc.pictogram_labels import ASSET, draw_sets
+from galc.data.pictograms.labels import ASSET, draw_sets
 
 SOURCE = "counts over the MS-COCO 2014 train annotations (cocodataset.org, CC BY 4.0)"
 

@@ -18,7 +18,9 @@ matplotlib.use("Agg")
 
 import pandas as pd
 
-from galc import findings, plots, published, significance, store
+from galc import plots, store
+from galc import results as findings
+from galc.results import published, significance
 
 REFERENCE = store.ROOT / "outputs" / "reference"
 DOCUMENTS = [store.ROOT / "README.md", store.ROOT / "docs" / "findings.md"]

@@ -13,9 +13,9 @@ PROCESSES = 2
 
 
 def together(function: Callable[..., object], *arguments, processes: int = PROCESSES) -> list:
-    """function(*arguments) in each of several processes that `galc.parallel.processes` joins; what they return."""
+    """function(*arguments) in each of several joined processes (`galc.training.parallel`); what they return."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["galc.study", "torch.nn.parallel"])  # imported once, not in each process
+    context.set_forkserver_preload(["galc.study.run", "torch.nn.parallel"])  # imported once, not in each process
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -38,7 +38,7 @@ def together(function: Callable[..., object], *arguments, processes: int = PROCE
 
 
 def _join(rank: int, processes: int, port: int, folder: Path, function: Callable, arguments: tuple) -> None:
-    from galc import parallel
+    from galc.training import parallel
 
     faulthandler.enable()
     torch.set_num_threads(1)

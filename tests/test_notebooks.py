@@ -14,9 +14,10 @@ import nbformat
 import papermill
 import pytest
 
-from galc import params, plots
-from galc.params import ParameterError, Params, declared_in, load_study, read
+from galc import plots
 from galc.store import ROOT
+from galc.study import params
+from galc.study.params import ParameterError, Params, declared_in, load_study, read
 
 PATHS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 STORED = [*PATHS, ROOT / "notebooks" / "one_run.ipynb"]  # which a sweep executes for each of its points
@@ -70,11 +71,11 @@ def test_its_parameters_come_first_as_annotated_literals_with_a_comment_and_our_
 
 @each_notebook
 def test_the_cell_after_the_parameters_checks_them(path):
-    assert code(path)[1].source.startswith("import galc.params\n\nparams = galc.params.read(globals())")
+    assert code(path)[1].source.startswith("import galc.study.params\n\nparams = galc.study.params.read(globals())")
 
 
 def test_the_check_of_parameters_imports_nothing_heavy():
-    script = "import sys, galc.params; print([m for m in ('torch', 'timm', 'matplotlib') if m in sys.modules])"
+    script = "import sys, galc.study.params; print([m for m in ('torch', 'timm', 'matplotlib') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
@@ -173,7 +174,7 @@ def test_a_faulty_study_in_the_environment_is_an_error_that_says_so(monkeypatch,
 
 
 def test_the_runs_of_a_study_file_give_way_to_the_environment(monkeypatch):
-    from galc import grid
+    from galc.study import runs as grid
 
     whole = grid.from_file("params/table1.yaml", data="pictograms")
     assert len(whole) > 100

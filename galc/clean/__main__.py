@@ -16,9 +16,9 @@ from filelock import FileLock, Timeout
 
 from galc import store
 from galc.clean import classifier, export, gallery
+from galc.clean.pipeline import Cleaning, load
 from galc.clean.result import DECISIONS, load_decisions
 from galc.clean.review import Review
-from galc.clean.run import Cleaning, load
 from galc.command import ended
 
 

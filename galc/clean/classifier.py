@@ -12,19 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from galc import images, models, objectives, store
-from galc.asl import calibrate_logits
+from galc import store
 from galc.clean.inputs import Projection
+from galc.clean.pipeline import Cleaning
 from galc.clean.result import Cleaned
-from galc.clean.run import Cleaning
-from galc.prediction import predict
+from galc.data import images
+from galc.losses.asl import calibrate_logits
+from galc.methods import objectives
+from galc.training import models
+from galc.training.prediction import predict
 
 FILE, CARD = "classifier.safetensors", "classifier.md"
 
 
 @dataclass(frozen=True)
 class _Images:
-    """What `galc.images.features` asks of a data set."""
+    """What `galc.data.images.features` asks of a data set."""
 
     files: tuple[Path, ...]
     name: str = "images"

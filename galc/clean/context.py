@@ -9,8 +9,8 @@ noise. Inputs are the features with the context behind them, (B, d + K).
 import torch
 from torch import Tensor, nn
 
-from galc import models
-from galc.noise import Noise
+from galc.noise.model import Noise
+from galc.training import models
 
 COMES = 0.01  # share of a class's labels, and
 TIMES = 1.5  # how many times the share of its other targets, that must become a label for it to have come from there

@@ -17,10 +17,12 @@ from filelock import FileLock
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
-from galc import data, noise_kinds, store
+from galc import store
 from galc.clean.result import Cleaned
-from galc.findings.words import Finding, percent
-from galc.readers import read_coco
+from galc.data import dataset as data
+from galc.data.readers import read_coco
+from galc.noise import kinds as noise_kinds
+from galc.results.words import Finding, percent
 
 NAMES = ("pictograms", "pictograms-tiny")
 NOISE, KIND, TRUSTED = 0.2, "class-dependent", 0.1  # share of the labels that are turned into others; of trusted images
@@ -38,7 +40,7 @@ def places(name: str, trusted: str = "", out: str = "") -> Places:
     """The places of a user's data as they are; of an embedded data set those of its noisy copy.
 
     The copy is made once, in outputs/data, its annotations last and whole; a tenth of its images is trusted unless
-    ``trusted`` names others. ``out``: by default outputs/your_data. Raises ValueError as `galc.data.load` does.
+    ``trusted`` names others. ``out``: by default outputs/your_data. Raises ValueError as `galc.data.dataset.load` does.
     """
     folder = data.at_root(out) if out else store.outputs() / "your_data"
     if name not in NAMES:
@@ -48,7 +50,7 @@ def places(name: str, trusted: str = "", out: str = "") -> Places:
 
 
 def noisy_copy(name: str, noise: float = NOISE, kind: str = KIND, seed: int = 0) -> Path:
-    """The annotations of a noisy copy of an embedded data set; ``noise`` and ``kind`` as in `galc.noise_kinds`."""
+    """The annotations of a noisy copy of an embedded data set; ``noise`` and ``kind`` as in `galc.noise.kinds`."""
     folder = store.outputs() / "data" / f"{name}-{kind}-{noise:g}-{seed}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from galc import plots, report, store
-from galc.clean import estimate, formats
+from galc import plots, store
+from galc.clean import intervals as estimate
 from galc.clean.result import FILE, Cleaned
-from galc.thumbnails import inlined
+from galc.data import formats
+from galc.explorer.thumbnails import inlined
+from galc.sweep import page as report
 
 LABELS, SUSPICIOUS, REPORT = "labels", "suspicious.csv", "report.html"
 COVERAGE = (
@@ -64,7 +66,7 @@ def rates(cleaned: Cleaned) -> pd.DataFrame:
 
 
 def confusions(cleaned: Cleaned, most: int = 20) -> pd.DataFrame:
-    """The strongest confusions; see `galc.clean.estimate.confusions`."""
+    """The strongest confusions; see `galc.clean.intervals.confusions`."""
     found = estimate.confusions(cleaned.transition, cleaned.labels, cleaned.classes, most)
     return pd.DataFrame(found, columns=["true", "given", "rate", "low", "high"])
 

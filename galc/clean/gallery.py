@@ -15,9 +15,9 @@ from markupsafe import Markup
 from galc import store
 from galc.clean.result import Cleaned
 from galc.clean.review import Review
-from galc.thumbnails import UnreadableImage, data_url, thumbnail
+from galc.explorer.thumbnails import UnreadableImage, data_url, thumbnail
 
-ASSETS = Path(__file__).parents[1] / "assets"
+ASSETS = Path(__file__).parent
 CSS = (ASSETS / "gallery.css").read_text(encoding="utf-8")
 FILE = "gallery.html"
 PART = 50  # labels under one heading

@@ -10,9 +10,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from galc import images, store
+from galc import store
 from galc.clean.labelled import Labelled
-from galc.data import MultiLabelData
+from galc.data import images
+from galc.data.dataset import MultiLabelData
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Given(Labelled):
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Features (n, D) -> what a model takes (n, d), as `galc.setup` makes it: (x - mean) @ matrix."""
+    """Features (n, D) -> what a model takes (n, d), as `galc.study.setup` makes it: (x - mean) @ matrix."""
 
     mean: np.ndarray
     matrix: np.ndarray
@@ -72,6 +73,6 @@ def project(features: np.ndarray, components: int) -> tuple[Projection, Tensor]:
 
 
 def features(given: Given, backbone: str, weights: str, size: int | None) -> np.ndarray:
-    """(N, D) float32 features of a frozen backbone, cached by content; see `galc.images.features`."""
+    """(N, D) float32 features of a frozen backbone, cached by content; see `galc.data.images.features`."""
     torch.manual_seed(0)  # weights="none" draws them
     return images.features(given, backbone, weights, size)

@@ -18,7 +18,7 @@ from torch import Tensor
 from galc import store
 from galc.clean import rank
 from galc.clean.labelled import Labelled
-from galc.noise import Noise
+from galc.noise.model import Noise
 
 FILE, DECISIONS = "cleaned.safetensors", "decisions.json"
 VERSION = 1

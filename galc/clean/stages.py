@@ -13,17 +13,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from galc import models, objectives, store
-from galc.batch import Loss, TrainingSet
-from galc.clean import estimate
+from galc import store
+from galc.clean import intervals as estimate
 from galc.clean.context import InContext, as_noisy, heard
 from galc.clean.inputs import Given
-from galc.crossfit import crossfit
-from galc.data import Split
-from galc.noise import Noise, parts
-from galc.params import Params
-from galc.setup import Setup
-from galc.stages import Log, Stages
+from galc.data.dataset import Split
+from galc.methods import objectives
+from galc.noise.model import Noise, parts
+from galc.study.params import Params
+from galc.study.setup import Setup
+from galc.study.stages import Log, Stages
+from galc.training import models
+from galc.training.batch import Loss, TrainingSet
+from galc.training.crossfit import crossfit
 
 ENOUGH = 20  # trusted images that a model and a calibration can be made of
 MODELS = 2  # of the second round
@@ -32,7 +34,7 @@ CODE = ("context", "estimate", "inputs", "stages")  # modules of this package wh
 
 
 class OwnStages(Stages):
-    """The stages of `galc.stages.Stages` for labels that came noisy.
+    """The stages of `galc.study.stages.Stages` for labels that came noisy.
 
     ``inputs`` (N, d) float32 are what a model takes of the images. Nothing is tested: the true labels are unknown.
     """

@@ -33,8 +33,8 @@ def dot_panels(
     """Fig. 6b: one panel a group of ``by``, one row a method. Mean ± std over seeds, every seed as a small dot.
 
     ``table`` has a row per run: the columns ``series`` (method), ``by``, seed and ``metric``. ``published``
-    (``galc.published.table("true_correction")``) is drawn hollow in the row of the same name. A vertical line marks 0
-    for differences. Raises ``ValueError`` as `over_seeds` does. Returns one axes a panel.
+    (``galc.results.published.table("true_correction")``) is drawn hollow in the row of the same name. A vertical line
+    marks 0 for differences. Raises ``ValueError`` as `over_seeds` does. Returns one axes a panel.
     """
     curves = over_seeds(table, by, metric, series)
     papers = over_seeds(published, by, metric) if published is not None else {}

@@ -9,7 +9,7 @@ from pandas.io.formats.style import Styler
 from galc.plots.groups import group_label, group_title
 from galc.plots.style import method_title
 from galc.plots.tables import LINES, deviating
-from galc.significance import BOUNDS, cube, setting_means
+from galc.results.significance import BOUNDS, cube, setting_means
 
 # summary column -> (heading, digits)
 MEASURES: Mapping[str, tuple[str, int]] = {
@@ -58,8 +58,8 @@ def setting_table(
 ) -> Styler:
     """Settings as rows and methods as columns, "51.3 ± 0.6" over seeds; the best of each row in bold, bounds aside.
 
-    ``tests`` (`galc.significance.against_runner_up`): an asterisk where the tested method differs from the best other
-    one with an adjusted p below 0.05, at the higher of the two.
+    ``tests`` (`galc.results.significance.against_runner_up`): an asterisk where the tested method differs from the
+    best other one with an adjusted p below 0.05, at the higher of the two.
     """
     runs = cube(table, by, metric)
     mean, std, seeds = (runs.groupby(level=0, sort=False).agg(name) for name in ("mean", "std", "count"))
@@ -82,7 +82,7 @@ def setting_table(
 
 
 def significance_table(tests: pd.DataFrame) -> Styler:
-    """`galc.significance.against_runner_up` for a notebook: one row a setting."""
+    """`galc.results.significance.against_runner_up` for a notebook: one row a setting."""
     by = str(tests.index.name)
     frame = pd.DataFrame(
         {
@@ -102,7 +102,7 @@ def significance_table(tests: pd.DataFrame) -> Styler:
 
 
 def decision_table(decisions: pd.DataFrame, within: float = 1.0) -> Styler:
-    """`galc.findings.decisions` for a notebook: which method to take, and what something cheaper costs."""
+    """`galc.results.decisions` for a notebook: which method to take, and what something cheaper costs."""
     by = str(decisions.index.name)
     frame = pd.DataFrame(
         {

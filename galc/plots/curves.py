@@ -34,7 +34,7 @@ def noise_curves(
     """Figs. 2 and 5: a metric against the noise level, one line a method, mean ± std over seeds.
 
     ``table`` has a row per run: method, noise in [0, 1], seed, and the metric in percent. ``published``
-    (``galc.published.table()``) is drawn as thin dashed lines. ``labels=False`` leaves the names to a legend.
+    (``galc.results.published.table()``) is drawn as thin dashed lines. ``labels=False`` leaves the names to a legend.
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
@@ -109,8 +109,8 @@ def learning_curves(
 def error_curves(errors: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """How far estimates of C are from the true one, against the noise level: a line an estimator, mean ± std.
 
-    ``errors`` (`galc.grid.estimator_errors`) has a row per estimate: estimator, noise in [0, 1], seed, row_l1. The axis
-    is logarithmic above 0.1 and linear below. Grey: the error of believing every label, 2 · noise.
+    ``errors`` (`galc.study.runs.estimator_errors`) has a row per estimate: estimator, noise in [0, 1], seed, row_l1.
+    The axis is logarithmic above 0.1 and linear below. Grey: the error of believing every label, 2 · noise.
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(7.2, 4.4), layout="constrained")

@@ -7,12 +7,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from galc.plots.style import BLUE, GREY, method_style, method_title, style
-from galc.significance import Ranks
+from galc.results.significance import Ranks
 
 
 @style()
 def rank_intervals(ranks: Ranks, ax: Axes | None = None) -> Axes:
-    """Mean ranks (`galc.significance.ranks`), best at the top; two methods whose bars overlap are not told apart.
+    """Mean ranks (`galc.results.significance.ranks`), best at the top; two methods whose bars overlap are not told
+    apart.
 
     Each bar is its rank ± half of Nemenyi's critical difference: what a critical-difference diagram says (Demšar
     2006), in a form that stays legible with thirty methods. The grey band is the bar of the best.
@@ -36,7 +37,8 @@ def rank_intervals(ranks: Ranks, ax: Axes | None = None) -> Axes:
 
 @style()
 def dominance_matrix(won: pd.DataFrame, sure: pd.DataFrame, settings: int, ax: Axes | None = None) -> Axes:
-    """Share of ``settings`` in which the method of the row beats that of the column (`galc.significance.dominance`).
+    """Share of ``settings`` in which the method of the row beats that of the column
+    (`galc.results.significance.dominance`).
 
     Blue: the row wins; red: the column does. The number is how many settings the row wins by more than the spread of
     the seeds. Both frames have methods as rows and columns, in one order.

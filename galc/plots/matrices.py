@@ -11,8 +11,8 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
-from galc.confusion import row_errors
 from galc.plots.style import method_styles, style
+from galc.results.matrices import row_errors
 
 FLOOR = 1e-3  # smaller probabilities share the darkest colour: symmetric noise of 8 % over 80 classes is just above it
 

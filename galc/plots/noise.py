@@ -1,4 +1,4 @@
-"""What noise did to the labels of each class: `galc.noise.Changes` as figures."""
+"""What noise did to the labels of each class: `galc.noise.model.Changes` as figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from galc.plots.style import BLUE, GREY, LOOKS, RED, style
 
 if TYPE_CHECKING:
-    from galc.noise import Changes
+    from galc.noise.model import Changes
 
 
 @style()
@@ -45,7 +45,8 @@ def noise_by_class(changes: Changes, classes: Sequence[str], ax: Axes | None = N
 
 @style()
 def requested_vs_observed(requested: Changes, observed: Changes, classes: Sequence[str]) -> Sequence[Axes]:
-    """Whether injected noise is the noise one asked for: `galc.noise.Noise.expected` against `galc.noise.changes`.
+    """Whether injected noise is the noise one asked for: `galc.noise.model.Noise.expected` against
+    `galc.noise.model.changes`.
 
     Left: the share of each class's labels that were kept. Right: the wrong labels that each class received; frequent
     classes receive fewer by flips, for no label flips onto a present one. The grey funnel (± 2 standard deviations of

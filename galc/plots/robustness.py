@@ -103,7 +103,7 @@ def cost_scatter(table: pd.DataFrame, by: str = "setting", metric: str = "mAP", 
 
 @style()
 def ladder_bars(ladder: pd.DataFrame, by: str = "setting") -> Sequence[Axes]:
-    """What each ingredient brings (`galc.findings.ladder`): a bar a step, one panel a group of ``by``, mean ± std.
+    """What each ingredient brings (`galc.results.ladder`): a bar a step, one panel a group of ``by``, mean ± std.
 
     Without any step there is one empty panel.
     """

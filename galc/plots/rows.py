@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from galc import confusion
 from galc.plots.matrices import as_matrix
 from galc.plots.style import BLUE, style
+from galc.results import matrices as confusion
 
 
 @style()

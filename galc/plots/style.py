@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from galc.methods import METHODS
+from galc.methods.base import METHODS
 
 STYLE = {
     "axes.axisbelow": True,

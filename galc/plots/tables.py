@@ -31,8 +31,8 @@ def results_frame(
     """Table 1 as text: rows (metric, method), columns the noise levels, entries "51.3 ± 0.6" in percent.
 
     ``table`` has a row per run: method, noise in [0, 1], seed and the metrics. One seed gives no "±". The rows of
-    ``published`` (``galc.published.table()``) follow ours under "... (paper)". ``by`` names another column of both
-    whose groups become the columns, numbers in their order, others in that of the table.
+    ``published`` (``galc.results.published.table()``) follow ours under "... (paper)". ``by`` names another column of
+    both whose groups become the columns, numbers in their order, others in that of the table.
     """
     rows = {}
     for metric in metrics:
@@ -107,7 +107,7 @@ def part_table(parts: Mapping[str, ArrayLike], classes: Sequence[str]) -> Styler
 
 
 def error_table(errors: pd.DataFrame) -> Styler:
-    """Errors of estimated matrices, the smallest row L1 first: a row an estimator, `galc.estimator.matrix_error`."""
+    """Errors of estimated matrices, the smallest row L1 first (`galc.estimators.base.matrix_error`)."""
     titles = {
         "row_l1": "row L1 Σⱼ |Ĉᵢⱼ − Cᵢⱼ|",
         "diagonal": "|Ĉᵢᵢ − Cᵢᵢ|",
@@ -178,7 +178,7 @@ def readable(value: object) -> str:
 
 
 def margin_table(margins: pd.DataFrame, by: str = "noise") -> Styler:
-    """Differences in points (`galc.findings.margins`): rows methods, columns the groups of ``by``; losses in red."""
+    """Differences in points (`galc.results.margins`): rows methods, columns the groups of ``by``; losses in red."""
     columns = {group: group_label(by, group) for group in margins.columns}
     table = margins.rename(index=method_title, columns=columns)
     table.columns.name, table.index.name = group_title(by), None
@@ -187,9 +187,9 @@ def margin_table(margins: pd.DataFrame, by: str = "noise") -> Styler:
 
 
 def peak_table(peaks: pd.DataFrame, published: Mapping) -> Styler:
-    """Where each curve has its peak and what is lost from there to the last epoch (`galc.findings.peaks`).
+    """Where each curve has its peak and what is lost from there to the last epoch (`galc.results.peaks`).
 
-    ``published``: the entry "memorization" of ``galc.published.facts()``; its epochs stand beside ours.
+    ``published``: the entry "memorization" of ``galc.results.published.facts()``; its epochs stand beside ours.
     """
     titles = [method_title(name) for name in peaks.index]
     theirs = published["peak_epoch"]
@@ -215,7 +215,7 @@ def peak_table(peaks: pd.DataFrame, published: Mapping) -> Styler:
 
 
 def budget_table(budgets: pd.DataFrame, published: Mapping[str, int]) -> Styler:
-    """How many single-label images each limit leaves (`galc.findings.budgets`), beside the paper's numbers."""
+    """How many single-label images each limit leaves (`galc.results.budgets`), beside the paper's numbers."""
     by = "single_label_limit"
     table = pd.DataFrame(
         {

@@ -10,13 +10,16 @@ import sys
 import time
 from functools import partial
 
-from galc import grid, report, store, study
-from galc.cluster import WorkerError, Workers
+from galc import store
 from galc.command import ended
-from galc.params import Params
-from galc.record import RunRecord
-from galc.setup import INPUTS
+from galc.study import run as study
+from galc.study import runs as grid
+from galc.study.params import Params
+from galc.study.record import RunRecord
+from galc.study.setup import INPUTS
+from galc.study.workers import WorkerError, Workers
 from galc.sweep import kernel, plan, results
+from galc.sweep import page as report
 from galc.sweep.kernel import Job, NotebookError
 from galc.sweep.plan import Sweep
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from galc import grid, params, stages, store
-from galc.params import ParameterError, Params
+from galc import store
+from galc.study import params, stages
+from galc.study import runs as grid
+from galc.study.params import ParameterError, Params
 from galc.sweep.kernel import Job
 
 POINT = "one_run"  # the notebook of a point, where a study file names none
@@ -101,7 +103,7 @@ def notebook_jobs(sweep: Sweep, partial: bool) -> list[Job]:
     lists = (params.from_environment() or {"grid": {}})["grid"]
     spec = {"base": sweep.base, "grid": lists} | ({params.PARTIAL: True} if partial else {})
     file = str(sweep.file.resolve()).removeprefix(f"{store.ROOT}/")
-    code = [store.file_digest(path) for path in sorted(Path(grid.__file__).parent.rglob("*.py"))]
+    code = [store.file_digest(path) for path in sorted(Path(grid.__file__).parents[1].rglob("*.py"))]
     code.append(store.digest(sweep.grid))
     jobs = []
     for name in sweep.notebooks:

@@ -9,8 +9,8 @@ import pyarrow.parquet
 from filelock import FileLock
 
 from galc import store
-from galc.record import RunRecord
-from galc.stages import code_digest
+from galc.study.record import RunRecord
+from galc.study.stages import code_digest
 
 
 def row(record: RunRecord) -> dict:

@@ -1,0 +1,222 @@
+"""How labels were corrupted, and how sure that is: rates with intervals, confusions, and what would help.
+
+The estimate is the study's attribution EM (`galc.estimators.attribution`). Its uncertainty is found by a bootstrap
+over images: the trusted images are drawn anew and the calibration is fitted to them, the others are drawn anew and the
+EM takes a few more steps from where it was. With many images it draws some, so that intervals are wider than need be.
+Biases of the calibration are shrunk, and a bootstrap of what is shrunk varies too little: they get the rest of their
+posterior spread. Shares of wrong and of missing labels are those of the data at hand, so chance widens their
+intervals, too. A model that is off for one class shows in none of this: all is widened by `WIDER`, chosen where the
+truth is known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from galc.clean.result import LEVEL, Rates
+from galc.estimators import attribution
+from galc.estimators.attribution import INFINITE, KIND_MARGIN, RATE, Prior
+from galc.estimators.label_sets import Counts, LabelSets
+from galc.noise.model import Noise
+from galc.training.crossfit import RIDGE, Platt
+
+REPLICATES = 40
+Z = 1.645  # standard deviations to either end of a 90 % interval
+STEPS = 3  # of the EM in a replicate, from the estimate
+MOST = 4096  # images of a replicate
+WIDER = 1.5  # chosen on pictograms, 20 % symmetric, pair and additional noise; see docs/method.md for what it holds
+UNCHECKED_MARGIN = 0.05  # in place of KIND_MARGIN without trusted images; missing labels pass for no noise with that
+WIDE = 0.15  # a half width above which a rate is not known well enough to act on
+
+
+@dataclass(frozen=True, eq=False)
+class Estimated:
+    """The noise and its prior, and what the intervals of `Cleaned` are; see there."""
+
+    noise: Noise
+    prior: Prior
+    transition: Rates
+    removed: Rates
+    added: Rates
+    wrong: Rates
+    missing: Rates
+
+
+def estimate(
+    sources: Tensor, labels: Tensor, trusted: Tensor, seed: int = 0, replicates: int = REPLICATES
+) -> Estimated:
+    """The noise of the labels that are not trusted, with 90 % intervals.
+
+    sources : (S, N, K) logits of the true labels, cross-fitted; calibrated by the trusted images if there are any
+    labels  : (N, K) bool, as given; trusted: (N,) bool
+    """
+    gold, silver = trusted.nonzero()[:, 0], (~trusted).nonzero()[:, 0]
+    known = _calibrated(sources, labels, gold, silver)
+    sets = _sets(known, labels[silver])
+    prior = _prior(sets, labels.shape[1], bool(len(gold)))
+    noise = attribution.fit(sets, prior)
+    counts = sets.counts(noise)
+    own = prior._replace(rate=RATE) if prior.rate == INFINITE else prior  # one rate for all is a choice, not a fact
+    generator = torch.Generator().manual_seed(seed)
+    some = min(MOST, len(silver))
+    draws = []
+    for _ in range(replicates):
+        anew = gold[torch.randint(len(gold), (len(gold),), generator=generator)] if len(gold) else gold
+        part = torch.randint(len(silver), (some,), generator=generator)
+        again = _sets(_calibrated(sources, labels, anew, silver[part], generator), labels[silver[part]])
+        found = noise
+        for _ in range(STEPS):
+            found = attribution.maximise(again.counts(found, 2), own)
+        draws.append(_parts(found, again.counts(found, 2)))
+    size, chance = labels.shape[1], (*[torch.zeros(())] * 3, *_chance(sets, noise))
+    rates = [_rates(part, [draw[n] for draw in draws], chance[n]) for n, part in enumerate(_parts(noise, counts))]
+    rates = [Rates(*(end[:size, :size] if end.ndim == 2 else end[:size] for end in rate)) for rate in rates]
+    return Estimated(Noise(*(rate.estimate for rate in rates[:3])), prior, *rates)
+
+
+def first(known: Tensor, labels: Tensor, checked: bool = True) -> Noise:
+    """The noise alone, from probabilities of the true labels (n, K) and the ``labels`` (n, K) as given.
+
+    ``checked``: whether the probabilities are calibrated by trusted images.
+    """
+    sets, size = _sets(known, labels), labels.shape[1]
+    noise = attribution.fit(sets, _prior(sets, size, checked))
+    return Noise(noise.transition[:size, :size], noise.removed[:size], noise.added[:size])
+
+
+def _prior(sets: LabelSets, num_classes: int, checked: bool) -> Prior:
+    """Chosen by held-out likelihood; the label of a single class can only vanish and appear.
+
+    Probabilities that no trusted image has checked follow the given labels, and little is left to tell kinds apart by.
+    """
+    if num_classes == 1:
+        return Prior(rate=RATE, flips=False, open=True)
+    return attribution.choose(sets, margin=KIND_MARGIN if checked else UNCHECKED_MARGIN)
+
+
+def _sets(known: Tensor, labels: Tensor) -> LabelSets:
+    """Label sets of two classes at least: a single one gets an empty one beside it."""
+    if labels.shape[1] == 1:
+        known, labels = (torch.cat([part, torch.zeros_like(part)], 1) for part in (known, labels))
+    return LabelSets(known, labels)
+
+
+def posterior(known: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+    """(n, K) float32 P(true label | image, given labels), from calibrated q ``known`` and the ``labels`` (n, K)."""
+    size = labels.shape[1]
+    if size == 1:
+        eye, zeros = torch.eye(2).double(), torch.zeros(1).double()
+        noise = Noise(eye, torch.cat([noise.removed, zeros]), torch.cat([noise.added, zeros]))
+    return _sets(known, labels).posterior(noise)[:, :size].contiguous()
+
+
+def _calibrated(
+    sources: Tensor, labels: Tensor, gold: Tensor, wanted: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """(n, K) probabilities of the ``wanted`` images, by the ``gold`` ones (which may come several times) if any.
+
+    With a ``generator`` the biases vary as much as their posterior does, once the gold images were drawn anew: a fit
+    with information I and ridge r then has the variance I / (r + I)^2, and the posterior 1 / (r + I).
+    """
+    if not len(gold):
+        return sources[0, wanted].sigmoid()
+    platt = Platt(labels.shape[1], len(sources)).fit(sources[:, gold], labels[gold])
+    if generator is not None:
+        known = platt.probabilities(sources[:, gold]).double()
+        rest = RIDGE**0.5 / (RIDGE + (known * (1 - known)).sum(0))
+        platt.bias.data += rest * torch.randn(len(rest), generator=generator).double()
+    return platt.probabilities(sources[:, wanted])
+
+
+def _parts(noise: Noise, counts: Counts) -> tuple[Tensor, ...]:
+    """transition (K, K), removed, added, wrong and missing (K,)."""
+    moved, stayed = counts.moved, counts.moved.diagonal()
+    given, true = moved.sum(0) + counts.added, moved.sum(1) + counts.removed
+    wrong, missing = 1 - stayed / given.clamp(min=1e-9), 1 - stayed / true.clamp(min=1e-9)
+    wrong, missing = (torch.where(whole > 1e-6, part, 0) for part, whole in ((wrong, given), (missing, true)))
+    return noise.transition, noise.removed, noise.added, wrong.clamp(0, 1), missing.clamp(0, 1)
+
+
+def _chance(sets: LabelSets, noise: Noise) -> tuple[Tensor, Tensor]:
+    """Standard deviations (K,) of the shares wrong and missing where noise and posterior are known.
+
+    A label that is wrong with probability p is wrong or not: sums of these probabilities vary by the sum of p (1 - p).
+    """
+    posterior, given = sets.posterior(noise).double(), sets.noisy
+    varies, true = posterior * (1 - posterior), posterior.sum(0).clamp(min=1)
+    wrong = (varies * given).sum(0).sqrt() / given.sum(0).clamp(min=1)
+    return wrong, (varies * ~given).sum(0).sqrt() / true
+
+
+def _rates(estimate: Tensor, draws: list[Tensor], chance: Tensor) -> Rates:
+    """An estimate with the interval of its draws, which holds it; with the standard deviation ``chance``, and wider."""
+    tail = (1 - LEVEL) / 2
+    reach = Z * chance
+    values = torch.stack(draws).numpy()
+    low, middle, high = (torch.from_numpy(end) for end in np.quantile(values, (tail, 0.5, 1 - tail), axis=0))
+    # From the estimate or from the draws' median, whichever is farther out: they differ where the fit is biased.
+    below = (estimate - middle).clamp(min=0) + (middle - low).hypot(reach)
+    above = (middle - estimate).clamp(min=0) + (high - middle).hypot(reach)
+    return Rates(estimate, (estimate - WIDER * below).clamp(0, 1), (estimate + WIDER * above).clamp(0, 1))
+
+
+# --- in words ------------------------------------------------------------------------------------------------------
+
+
+def confusions(transition: Rates, labels: Tensor, classes: Sequence[str], most: int = 20) -> list[dict]:
+    """The strongest confusions: true class, given class, rate with its interval; largest number of labels first.
+
+    Numbers are of the given labels (N, K), so that a rare class with a high rate does not stand before what happens
+    daily. Only those whose interval stays above 0.1 % of the labels of the class.
+    """
+    rate, low, high = (end.clone().fill_diagonal_(0) for end in transition)
+    often = (rate * labels.sum(0).double()[:, None]).masked_fill(low < 1e-3, 0)
+    order = often.flatten().argsort(descending=True, stable=True)[:most]
+    found = [divmod(int(place), len(classes)) for place in order if often.flatten()[place] > 0]
+    return [
+        {"true": classes[i], "given": classes[j]} | {name: float(end[i, j]) for name, end in zip(
+            ("rate", "low", "high"), (rate, low, high), strict=True)}
+        for i, j in found
+    ]  # fmt: skip
+
+
+def more_images(rates: Rates, trusted_labels: Tensor) -> Tensor:
+    """(K,) how many more trusted images with each class would bring its half width down to `WIDE`; 0: none.
+
+    A half width shrinks with the square root of the number of images. ``trusted_labels`` (n, K) bool.
+    """
+    half, have = (rates.high - rates.low) / 2, trusted_labels.sum(0).double()
+    need = (have.clamp(min=1) * (half / WIDE).square() - have).ceil()
+    return torch.where(half > WIDE, need.clamp(min=1), 0).long()
+
+
+def advice(labels: Tensor, trusted: Tensor, classes: Sequence[str], enough: int, wrong: Rates, missing: Rates) -> list:
+    """Sentences on what cannot be said for want of trusted images, and on what would help."""
+    number, said = int(trusted.sum()), []
+    if number < enough:
+        have = "no trusted images" if not number else f"only {number} trusted images"
+        said.append(
+            f"There are {have} ({enough} are the least that help). All is estimated from the noisy labels alone: what "
+            "is suspicious can still be ranked, but rates are guesses that may be far off, and their intervals leave "
+            "that out; labels that are wrong in a way that looks like the image will not show."
+        )
+        return said
+    own = labels[trusted]
+    if absent := [name for name, count in zip(classes, own.sum(0).tolist(), strict=True) if not count]:
+        said.append(f"No trusted image shows {_list(absent)}: what is said of them is borrowed from the other classes.")
+    more = torch.maximum(more_images(wrong, own), more_images(missing, own))
+    order = more.argsort(descending=True, stable=True)[: int((more > 0).sum())].tolist()
+    if order:
+        asked = [f"{classes[k]} ({int(more[k])} more)" for k in order]
+        said.append(
+            f"The rates of {len(order)} classes are uncertain by more than {WIDE:.0%}. Trusted images that would bring "
+            f"them there: {_list(asked)}."
+        )
+    return said
+
+
+def _list(names: list[str], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

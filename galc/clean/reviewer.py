@@ -1,0 +1,260 @@
+"""The review widget: suspicious labels as a grid of images, decided from the keyboard and saved one by one.
+
+    reviewer = Reviewer(cleaned, folder)   # the last line of a cell: reviewer
+    reviewer.precision                     # how good the ranking is, from the labels reviewed so far
+    reviewer.cleaned                       # with the decisions, to be exported
+
+Tab comes to the controls and then to one card; there K keeps a label as it was given, R removes a wrong one, A adds a
+missing one, and the next card has the focus. O opens a field for any other class of the image: Enter adds the class
+that is named, or removes it where the image has it, and Escape comes back to the card. U undoes, arrow keys move, N and
+P turn the page. Each part has a class to find it by: galc-show, galc-kind, galc-class, galc-previous, galc-next,
+galc-undo, galc-page, galc-status, galc-summary, galc-cards, galc-field, and the whole galc-review.
+
+Where no widget can live (GitHub, papermill's output, HTML), it is the page of `galc.clean.gallery`.
+"""
+
+import html
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import anywidget
+import ipywidgets
+import numpy as np
+import traitlets
+
+from galc.clean import gallery
+from galc.clean.by_name import ByName
+from galc.clean.precision import Precision, precision, sample
+from galc.clean.result import DECISIONS, Cleaned, load_decisions
+from galc.clean.review import Decision, Review
+from galc.explorer.controls import Status, dropdown, line
+
+FIRST, DRAWN = 200, 20  # the precision is that of the first 200, from 20 of them
+PAGE = 20  # cards
+KEYS = "Keys: K keep, R remove, A add, O another class, U undo; arrows move, N and P turn the page."
+ASSETS = Path(__file__).parent
+
+
+class Grid(anywidget.AnyWidget):
+    """The cards of one page. It holds no decisions: it sends what was asked for, and shows what came of it."""
+
+    _esm = ASSETS / "review.js"
+    _css = ASSETS / "review.css"
+    cards = traitlets.List().tag(sync=True)
+    chosen = traitlets.List().tag(sync=True)  # an action a card, "" while it is undecided
+    decided = traitlets.List().tag(sync=True)  # pairs of class and present a card: all decisions about its image
+    classes = traitlets.List().tag(sync=True)  # the names of all; they never change, so they are sent once
+
+
+def counts(actions: Iterable[str]) -> str:
+    """ "1 kept as it is, 0 removed, 2 added"."""
+    actions = list(actions)
+    return ", ".join(f"{actions.count(action):,} {word}" for action, word in gallery.DONE.items())
+
+
+class Reviewer:
+    """A review of ``cleaned.suspicious``; decisions go to the decisions.json of ``folder``, where `Cleaned` has them.
+
+    first, drawn : "a sample" shows ``drawn`` of the ``first`` most suspicious labels, for the precision at ``first``
+
+    It begins where an earlier review ended. An error (full disk) is shown in the status line, and raised; what was
+    decided before is on the disk. Raises ValueError for a file of decisions that holds none.
+    """
+
+    def __init__(self, cleaned: Cleaned, folder: Path, first: int = FIRST, drawn: int = DRAWN):
+        self.review = Review(cleaned.suspicious, Path(folder) / DECISIONS)
+        self._cleaned, self.first, self.drawn = cleaned, first, drawn
+        self.show = dropdown("show", [(f"a sample of {drawn} of the first {first:,}", "sample"), ("all", "all")])
+        self.kind = dropdown("kind", [("wrong and missing", ""), ("wrong", "wrong"), ("missing", "missing")])
+        self.label = dropdown("class", self._classes())
+        words = {"previous": "Previous page", "next": "Next page", "undo": "Undo"}
+        self.buttons = {name: ipywidgets.Button(description=text) for name, text in words.items()}
+        self.status = Status()
+        self.where, self.summary = ipywidgets.HTML(), ipywidgets.HTML()
+        self.grid = Grid(classes=list(cleaned.classes))
+        self.by_name = ByName(cleaned)
+        self._made_on: dict[Decision, int] = {}  # the row of the card, of decisions of this session
+        self.page = self._first_open()
+        self.widget = self._arranged()
+        self.update()
+        self._connect()
+
+    # --- what is shown ---------------------------------------------------------------------------------------------
+
+    @property
+    def listed(self) -> np.ndarray:
+        """Places in the table of the labels of the chosen kind and class, most suspicious first."""
+        table, chosen = self.review.table, np.ones(len(self.review.table), bool)
+        for column, control in (("kind", self.kind), ("class", self.label)):
+            if control.value:
+                chosen &= (table[column] == control.value).to_numpy()
+        return chosen.nonzero()[0]
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Places in the table of what is shown: the listed ones, or a sample of the first of them."""
+        listed = self.listed
+        return listed[sample(len(listed), self.first, self.drawn)] if self.show.value == "sample" else listed
+
+    @property
+    def precision(self) -> Precision:
+        """The precision at `first` of the listed labels, from those of the sample that are decided."""
+        listed = self.listed
+        drawn = listed[sample(len(listed), self.first, self.drawn)]
+        return precision(self.review.decided(), drawn, min(self.first, len(listed)))
+
+    @property
+    def pages(self) -> int:
+        """The number of pages, 1 at least."""
+        return max(1, -(-len(self.rows) // PAGE))
+
+    @property
+    def cleaned(self) -> Cleaned:
+        """The same with all decisions that are on the disk."""
+        folder, now = self.review.path.parent, self._cleaned
+        return replace(now, decisions=load_decisions(folder, now.files, now.classes))
+
+    @property
+    def text(self) -> str:
+        """How far the review is, and what it says about the ranking."""
+        listed, others = self.review.decided(), self._unlisted()
+        text = f"Decided: {len(listed):,} of {len(self.review.table):,} labels ({counts(listed.values())})"
+        if others:
+            text += f", and {len(others):,} not among these ({counts(others)})"
+        return f"{text}. {self.precision}"
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        """The widget, and for those who cannot show it the page of images."""
+        cards = gallery.cards(self._cleaned, self._shown_rows(), self.review.decided())
+        still = {"text/plain": self.text, "text/html": f"<p>{html.escape(self.text)}</p>{gallery.figures(cards)}"}
+        return self.widget._repr_mimebundle_() | still
+
+    # --- what is done ----------------------------------------------------------------------------------------------
+
+    def decide(self, row: int, action: str) -> None:
+        """Save a decision about a row of the table ("keep", "remove" or "add"), and show it."""
+        with self.status.shown():
+            self._made(row, self.review.decide(row, action))
+
+    def decide_class(self, row: int, name: str, present: bool) -> None:
+        """Save whether any class is on the image of a row of the table, and show it. Raises ValueError for no class."""
+        with self.status.shown():
+            self.by_name.check(name)
+            self._made(row, self.review.add(Decision(self.review.table["file"][row], name, present)))
+
+    def undo(self) -> None:
+        """Take back the last decision, and go to the card that it was made on, or one of its image, if it is listed."""
+        with self.status.shown():
+            decision = self.review.undo()
+            said = f"undone: {self._words(decision)}" if decision else "nothing to undo"
+            place = self._place(decision) if decision else None
+            if place is not None:
+                self.turn(place // PAGE - self.page)
+                self.grid.send({"focus": place % PAGE})
+            self._mark()
+            self.status.say(said)
+
+    def turn(self, by: int) -> None:
+        """Go ``by`` pages on, as far as there are any."""
+        with self.status.shown():
+            page = min(max(self.page + by, 0), self.pages - 1)
+            if page != self.page:
+                self.page = page
+                self.update()
+
+    def update(self) -> None:
+        """Show the page that the controls say."""
+        cards = gallery.cards(self._cleaned, self._shown_rows(), {})
+        actions = self.review.actions
+        with self.grid.hold_sync():
+            self.grid.cards = [card._asdict() | {"actions": actions(card.rank - 1)} for card in cards]
+            self._mark()
+        self.buttons["previous"].disabled = self.page == 0
+        self.buttons["next"].disabled = self.page == self.pages - 1
+        where = f"page {self.page + 1:,} of {self.pages:,}" if cards else "no suspicious label of this kind and class"
+        self.where.value = line(where)
+        self.status.say("")
+
+    # --- the widget ------------------------------------------------------------------------------------------------
+
+    def _shown_rows(self) -> list[int]:
+        return self.rows[self.page * PAGE : (self.page + 1) * PAGE].tolist()
+
+    def _first_open(self) -> int:
+        """The page of the first label that is not decided, or the first page where all are."""
+        decided = self.review.decided()
+        return next((place // PAGE for place, row in enumerate(self.rows.tolist()) if row not in decided), 0)
+
+    def _made(self, row: int, decision: Decision) -> None:
+        self._made_on[decision] = row
+        self.status.say(f"{self._words(decision)}, saved")
+        self._mark()
+
+    def _place(self, decision: Decision) -> int | None:
+        """Where among `rows` the card is to which undoing a decision goes."""
+        rows = self.rows
+        found = np.flatnonzero(rows == self._made_on.get(decision, self.review.row(decision)))
+        if not len(found):
+            found = np.flatnonzero(self.review.table["file"].to_numpy()[rows] == decision.file)
+        return int(found[0]) if len(found) else None
+
+    def _mark(self) -> None:
+        decided, rows = self.review.decided(), self._shown_rows()
+        files = self.review.table["file"].iloc[rows].tolist()
+        with self.grid.hold_sync():
+            self.grid.chosen = [decided.get(row, "") for row in rows]
+            self.grid.decided = self.by_name.of_files(files, self.review.latest())
+        self.summary.value = f"{html.escape(self.text)}<br>{KEYS}"
+
+    def _unlisted(self) -> list[str]:
+        """Actions about labels that the table does not list."""
+        known = self.by_name.known(self.review.latest())
+        return [self.by_name.action(*one) for one in known if self.review.row(Decision(*one)) is None]
+
+    def _words(self, decision: Decision) -> str:
+        """ "dog (000012.jpg): removed", what is now true of the label of a decision."""
+        present = self.review.latest().get((decision.file, decision.name))
+        action = self.by_name.action(decision.file, decision.name, present)
+        # isolated, so that a name written from right to left does not turn the sentence round
+        name, file = (f"\u2068{text}\u2069" for text in (decision.name, Path(decision.file).name))
+        return f"{name} ({file}): {gallery.DONE.get(action, 'undecided')}"
+
+    def _classes(self) -> list[tuple[str, str]]:
+        counts = self.review.table["class"].value_counts().to_dict()
+        return [("all", ""), *[(f"{name} ({counts[name]:,})", name) for name in sorted(counts) if counts[name]]]
+
+    def _connect(self) -> None:
+        for control in (self.show, self.kind, self.label):
+            control.observe(self._moved, "value")
+        self.buttons["previous"].on_click(lambda _: self.turn(-1))
+        self.buttons["next"].on_click(lambda _: self.turn(1))
+        self.buttons["undo"].on_click(lambda _: self.undo())
+        self.grid.on_msg(self._asked)
+
+    def _moved(self, change) -> None:
+        with self.status.shown():
+            self.page = self._first_open()
+            self.update()
+
+    def _asked(self, widget, message, buffers) -> None:
+        """What the grid's keys and buttons send."""
+        match message:
+            case {"do": "decide", "row": int(row), "action": str(action)}:
+                self.decide(row, action)
+            case {"do": "class", "row": int(row), "name": str(name), "present": bool(present)}:
+                self.decide_class(row, name, present)
+            case {"do": "undo"}:
+                self.undo()
+            case {"do": "page", "by": int(by)}:
+                self.turn(by)
+
+    def _arranged(self) -> ipywidgets.VBox:
+        parts = {"show": self.show, "kind": self.kind, "class": self.label} | self.buttons
+        parts |= {"page": self.where}
+        for name, part in (parts | {"status": self.status, "summary": self.summary}).items():
+            part.add_class(f"galc-{name}")
+        rows = [ipywidgets.Box(list(parts.values()), layout={"flex_flow": "row wrap"}), self.status, self.grid]
+        whole = ipywidgets.VBox([self.summary, *rows])
+        whole.add_class("galc-review")
+        return whole

@@ -1,0 +1,1 @@
+"""Data sets: the formats, images and features, and the paper's split."""

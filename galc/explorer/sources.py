@@ -1,0 +1,173 @@
+"""What an explorer looks into: the matrices of a study's runs, or matrices of one's own. Both answer the same calls."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from galc.estimators.base import ESTIMATORS
+from galc.results import matrices as confusion
+from galc.study.params import ParameterError, Params
+from galc.study.run import Study
+
+# "algorithm-1" and "algorithm-1-rows" are "algorithm-1-raw" on another scale (galc.results.matrices.scaled)
+OFFERED = [
+    "attribution",
+    *[name for name in ESTIMATORS if name not in ("true", "attribution", "algorithm-1", "algorithm-1-rows")],
+]
+WORDS: dict[str, Callable] = {
+    "seed": lambda value: f"seed {value}",
+    "gold_fraction": lambda value: f"{100 * value:g} % gold",
+    "single_label_limit": lambda value: f"{'all' if value is None else value} single-label images a class",
+    "noise_kind": lambda value: f"{value} noise",
+    "epochs": lambda value: f"{value} epochs",
+}
+
+
+class Example(NamedTuple):
+    """An image and what became of its labels: names that it kept, lost, and gained."""
+
+    file: Path
+    kept: list[str]
+    lost: list[str]
+    gained: list[str]
+
+
+class Runs:
+    """The corruption matrices of study points: of every setting (seed, share of gold, ...) at every noise level.
+
+    Points that differ in their method or noise alone are one run. A matrix is read from the cache, or computed (the
+    first of a noise level trains a silver model), and kept in memory. Raises ParameterError where there is no point,
+    or where the points are of several data sets.
+    """
+
+    def __init__(self, points: Sequence[Params], estimators: Sequence[str] = OFFERED):
+        if not points:
+            raise ParameterError("no points to explore: the study's grid is empty")
+        if len(names := {point.data for point in points}) > 1:
+            raise ParameterError(f"an explorer shows one data set, not {', '.join(sorted(names))}")
+        settings = list(dict.fromkeys(point.replace(method="asl", noise=0.0) for point in points))
+        self.runs = {describe(setting, settings): setting for setting in settings}
+        self.levels = sorted({point.noise for point in points})
+        self.estimators = list(estimators)
+        train = Study(settings[0]).train
+        self.name = Path(points[0].data).stem
+        self.classes, self.groups = train.classes, train.groups if len(set(train.groups)) > 1 else None
+        self.sizes = train.labels.sum(0).numpy()
+        self.lacking = () if self.groups else ("supercategory",)
+        self._studies: dict[tuple, Study] = {}
+        self._matrices: dict[tuple, np.ndarray] = {}
+
+    def study(self, run: str, noise: float) -> Study:
+        """The stages of a run at a noise level; its labels are kept in memory, its models are not."""
+        key = run, noise
+        if key not in self._studies:
+            self._studies[key] = Study(self.runs[run].replace(noise=noise))
+        return self._studies[key]
+
+    def true(self, run: str, noise: float) -> np.ndarray:
+        """The injected C, (K, K), rows sum to 1."""
+        return self.study(run, noise).true.double().numpy()
+
+    def is_ready(self, run: str, noise: float, name: str) -> bool:
+        """Whether an estimate is in memory."""
+        return (run, noise, name) in self._matrices
+
+    def estimate(self, run: str, noise: float, name: str) -> np.ndarray:
+        """The named estimator's C, (K, K). Raises ValueError where it lacks the images that it needs."""
+        key = run, noise, name
+        if key not in self._matrices:
+            once = Study(self.runs[run].replace(noise=noise))  # lets go of the models' outputs afterwards
+            self._matrices[key] = once.estimate(name).double().numpy()
+        return self._matrices[key]
+
+    def images(self, run: str, noise: float) -> dict[str, np.ndarray]:
+        """How many images are behind each row, (K,), by kind."""
+        study = self.study(run, noise)
+        parts = {
+            "gold": study.train.labels[study.split.gold],
+            "single-label": study.train.labels[study.split.single],
+            "noisy silver": study.observed[study.split.silver],
+        }
+        return {kind: labels.sum(0).numpy() for kind, labels in parts.items()}
+
+    def examples(self, run: str, noise: float, k: int, most: int = 6) -> list[Example]:
+        """Silver images that lost label k to the noise; those with the fewest labels first, they are read quickest."""
+        train, noisy = self.study(run, noise).train, self.study(run, noise).observed
+        named = lambda has: [self.classes[j] for j in has.nonzero()[:, 0]]  # noqa: E731
+        index = self.telling(run, noise, k, most).tolist()
+        rows = [(train.files[i], train.labels[i], noisy[i]) for i in index if train.labels[i, k] and not noisy[i, k]]
+        return [Example(file, named(a & b), named(a & ~b), named(b & ~a)) for file, a, b in rows]
+
+    def telling(self, run: str, noise: float, k: int, most: int = 6) -> Tensor:
+        """Index of up to ``most`` silver images: those that lost label k first, then those with it, then others."""
+        study = self.study(run, noise)
+        silver = study.split.silver
+        clean, noisy = study.train.labels[silver, k], study.observed[silver, k]
+        rank = torch.where(clean & ~noisy, 0, torch.where(clean, 1, 2)) * len(self.classes)
+        return silver[(rank + study.train.counts[silver] - 1).argsort(stable=True)[:most]]
+
+
+class Matrices:
+    """Matrices of one's own, {name: (K, K)}, beside a true one (or one to compare with).
+
+    ``groups``: K supercategories; ``sizes``: K numbers of labels, for the order by frequency. Raises ValueError naming
+    the matrix or list that does not fit the classes.
+    """
+
+    def __init__(
+        self,
+        true: ArrayLike,
+        estimates: Mapping[str, ArrayLike],
+        classes: Sequence[str],
+        groups: Sequence[str] | None = None,
+        sizes: ArrayLike | None = None,
+    ):
+        if not estimates:
+            raise ValueError("estimates: none given; name at least one matrix, {name: matrix}")
+        if len(set(classes)) < len(classes):
+            raise ValueError("classes: each must have a name of its own")
+        for what, values in {"groups": groups, "sizes": sizes}.items():
+            if values is not None and len(values) != len(classes):
+                raise ValueError(f"{what}: {len(values)} for {len(classes)} classes")
+        self.name, self.runs, self.levels = "matrices", {"": None}, [0.0]
+        self.classes, self.groups, self.sizes = tuple(classes), groups, sizes
+        self.estimators = list(estimates)
+        self.lacking = [how for how, what in {"frequency": sizes, "supercategory": groups}.items() if what is None]
+        self._true = confusion.checked(true, len(classes), "true matrix")
+        self._estimates = {
+            name: confusion.checked(matrix, len(classes), f"estimate {name!r}") for name, matrix in estimates.items()
+        }
+
+    def true(self, run: str, noise: float) -> np.ndarray:
+        return self._true
+
+    def is_ready(self, run: str, noise: float, name: str) -> bool:
+        return True
+
+    def estimate(self, run: str, noise: float, name: str) -> np.ndarray:
+        return self._estimates[name]
+
+    def images(self, run: str, noise: float) -> dict[str, np.ndarray]:
+        return {}
+
+    def examples(self, run: str, noise: float, k: int, most: int = 6) -> None:
+        return None
+
+
+def describe(setting: Params, settings: Sequence[Params]) -> str:
+    """A run in few words: the parameters in which the settings differ, or its seed: "seed 0, 10 % gold"."""
+    values = {name: {getattr(other, name) for other in settings} for name in Params.model_fields}
+    varied = [name for name in values if len(values[name]) > 1] or ["seed"]
+    order = sorted(varied, key=lambda name: list(WORDS).index(name) if name in WORDS else len(WORDS))
+    say = lambda name: WORDS.get(name, lambda value: f"{name} {value}")  # noqa: E731
+    return ", ".join(say(name)(getattr(setting, name)) for name in order)
+
+
+def percent(noise: float) -> str:
+    """A noise level in percent, with as many digits as it needs."""
+    return f"{100 * noise:g} %"

@@ -1,0 +1,34 @@
+"""Importance reweighting (Liu and Tao 2016, TPAMI, "Classification with noisy labels by importance reweighting").
+
+The risk on clean labels is a weighted risk on the noisy ones: for any loss l,
+
+    E over (x, y) of l(f(x), y)  =  E over (x, y~) of b(x, y~) l(f(x), y~),      b(x, v) = P(y = v | x) / P(y~ = v | x)
+
+Taken to many labels, each of an image's K labels is a binary problem with weights of its own; C gives the
+probability of the noisy label from that of the clean one.
+"""
+
+import torch
+from torch import Tensor
+
+from galc.checks import check_labels, check_scores
+from galc.losses.forward import noisy_or
+
+_TINY = 1e-12
+
+
+def importance(q: Tensor, labels: Tensor, transition: Tensor, added: Tensor | None = None) -> Tensor:
+    """Weights b (N, K) >= 0 of the noisy labels; all 1 where C is the identity.
+
+    ``q`` (N, K) probabilities of the clean labels from models that have not seen the image's own labels, as the
+    paper's are estimated before the classifier is trained; ``labels`` (N, K) bool the noisy labels; ``transition``
+    C (K, K), rows sum to 1 (to less where labels vanish), and ``added`` (K,) as in `galc.losses.forward`. With q~ =
+    noisy-or(q, C): q / q~ where the label was observed, (1 - q) / (1 - q~) where
+    not. A label that q and C hold impossible (0 / 0) keeps the weight 1. Raises ValueError for scores that are not
+    finite, shapes that differ, or a bad transition.
+    """
+    labels = check_labels(labels)
+    q = check_scores(q, labels, "q")
+    noisy = noisy_or(q, transition, added)
+    clean, seen = (torch.where(labels, p, 1 - p) for p in (q, noisy))
+    return torch.where(seen > _TINY, clean / seen.clamp(min=_TINY), torch.ones_like(q))

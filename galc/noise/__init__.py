@@ -1,0 +1,1 @@
+"""Label noise: what it is, its kinds, and the drawing of noisy labels."""

@@ -1,0 +1,212 @@
+"""What the ablations say, beside what the paper says (Secs. 4.2 and 4.3): memorization, true C, single-label images.
+
+Every claim of the paper is put to the test by a rule; where it fails, the sentence stands among those that differ.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from galc.plots.groups import group_label, over_seeds, paired
+from galc.plots.style import method_title
+from galc.results.words import Finding, join, percent, plus_minus, signed
+
+OURS, BASELINE, BOUND = "galc-slr", "asl", "true-correction"  # what the paper's methods are called here
+NAMES = {name: method_title(name) for name in (OURS, BASELINE, BOUND)}
+C_OF = {"galc-slr": "calibrated-regulators", "galc-plus": "attribution"}  # the estimator of a method
+
+
+class Claim(NamedTuple):
+    """Something the paper says, with our numbers in the text, and whether it is so here."""
+
+    text: str
+    holds: bool
+
+
+def verdict(claims: Sequence[Claim]) -> Finding:
+    """One paragraph: what agrees with the paper, and what does not."""
+    if not claims:
+        return Finding("None of these runs can be compared with the paper.")
+    agree, differ = ([claim.text for claim in claims if claim.holds == held] for held in (True, False))
+    text = f"**As in the paper:** {'; '.join(agree) or 'nothing'}."
+    return Finding(text + (f" **Not as in the paper:** {'; '.join(differ)}." if differ else ""))
+
+
+# --- memorization --------------------------------------------------------------------------------------------------
+
+
+def peaks(history: pd.DataFrame, metric: str = "mAP", within: float = 1.0) -> pd.DataFrame:
+    """Peak, end and plateau of every method's curve, the mean over seeds: a row a method.
+
+    peak_epoch            where the mean is highest
+    peak, last, lost      the metric there, in the last epoch, and the difference; *_std over seeds (0 for one)
+    stable_from           the first epoch from which on the mean stays within ``within`` points of its last value
+    seeds                 how many
+    """
+    rows = {}
+    for name, curve in over_seeds(history, "epoch", metric).items():
+        mean, peak, last = curve["mean"], curve["mean"].idxmax(), curve.index[-1]
+        runs = history[history["method"] == name].pivot(index="seed", columns="epoch", values=metric)
+        far = np.flatnonzero((mean - mean[last]).abs() > within)
+        rows[name] = {
+            "peak_epoch": peak,
+            "peak": mean[peak],
+            "peak_std": curve["std"][peak],
+            "last": mean[last],
+            "last_std": curve["std"][last],
+            "lost": mean[peak] - mean[last],
+            "lost_std": (runs[peak] - runs[last]).std() if len(runs) > 1 else 0.0,
+            "stable_from": curve.index[far.max(initial=-1) + 1],
+            "seeds": len(runs),
+        }
+    return pd.DataFrame(rows.values(), index=list(rows))
+
+
+def lost(peaks: pd.DataFrame) -> Finding:
+    """Which methods lose most and least after their `peaks`."""
+    order = peaks["lost"].sort_values(ascending=False)
+    ends = [f"{method_title(name)} ({order[name]:.1f})" for name in (order.index[0], order.index[-1])]
+    return Finding(f"From the highest to the last epoch, {ends[0]} loses most points and {ends[1]} fewest.")
+
+
+def memorization_claims(peaks: pd.DataFrame, published: Mapping, within: float = 1.0) -> Finding:
+    """The paper's account of Fig. 6a, put to the test with `peaks`; ``published``: its entry ``memorization``."""
+    if not {OURS, BASELINE} <= set(peaks.index):
+        return verdict([])
+    asl, ours, theirs = peaks.loc[BASELINE], peaks.loc[OURS], published["peak_epoch"]
+    plateau, latest = published["stable_after_epoch"], max(asl["stable_from"], ours["stable_from"])
+    higher, above = ours["peak"] - asl["peak"], ours["last"] - asl["last"]
+    return verdict(
+        [
+            *[falls(name, peaks.loc[name], within) for name in (BASELINE, OURS)],
+            Claim(
+                f"the peak of {NAMES[OURS]} is in epoch {ours['peak_epoch']:.0f}, that of {NAMES[BASELINE]} in epoch "
+                f"{asl['peak_epoch']:.0f} (paper: {theirs[NAMES[OURS]]} and {theirs[NAMES[BASELINE]]}, a slight delay)",
+                ours["peak_epoch"] > asl["peak_epoch"],
+            ),
+            Claim(
+                f"from epoch {latest:.0f} on both stay within {within:g} point of their last value (paper: stable "
+                f"after epoch {plateau})",
+                latest <= plateau,
+            ),
+            Claim(
+                f"at its peak {NAMES[OURS]} is {signed(higher)} points from the peak of {NAMES[BASELINE]} (paper: the "
+                "correction does not help to reach more during training)",
+                higher <= within,
+            ),
+            Claim(
+                f"in the last epoch {NAMES[OURS]} is {signed(above)} points from {NAMES[BASELINE]} (paper: well above)",
+                above > within,
+            ),
+        ]
+    )
+
+
+def falls(name: str, row: pd.Series, within: float) -> Claim:
+    """That a method first learns what is right and then loses more than ``within`` points of it again."""
+    lost = plus_minus(-row["lost"], row["lost_std"], row["seeds"])
+    return Claim(
+        f"from its peak to the last epoch {NAMES[name]} goes {lost} points (paper: down)", row["lost"] > within
+    )
+
+
+# --- the true C and the number of trusted images -------------------------------------------------------------------
+
+
+def bound_claims(table: pd.DataFrame, errors: pd.DataFrame, published: pd.DataFrame, small: float = 0.5) -> Finding:
+    """The paper's account of Fig. 6b, put to the test.
+
+    ``table``: a row per run with its gold_fraction; ``errors``: `galc.study.runs.estimator_errors` of the same runs;
+    ``published``: ``galc.results.published.table("true_correction")``; ``small``: the gap in points that the paper
+    stays below.
+    """
+    by = "gold_fraction"
+    if not {OURS, BOUND} <= set(table["method"]):
+        return verdict([])
+    paper = paired(published.assign(seed=0), "method", NAMES[BOUND], by).set_index(by)["difference"]
+    gap = over_seeds(paired(table, "method", BOUND, by), by, "difference")[OURS]
+    claims = []
+    for group, row in gap.iterrows():
+        theirs = signed(paper[group], 2) if group in paper.index else f"less than {small:g}"
+        change = plus_minus(row["mean"], row["std"], row["seeds"], 2)
+        text = f"with {group_label(by, group)} of the images trusted, {NAMES[OURS]} is {change} points from the true C"
+        claims.append(Claim(f"{text} (paper: {theirs})", abs(row["mean"]) < small))
+    above = [group_label(by, group) for group in gap.index[gap["mean"] > 0]]
+    text = "the true C is an upper bound" if not above else f"with {join(above)}, the true C is no upper bound"
+    claims.append(Claim(text, not above))
+    return verdict([*claims, *gold_claims(table, published), *error_claims(errors, by, [OURS])])
+
+
+def gold_claims(table: pd.DataFrame, published: pd.DataFrame) -> list[Claim]:
+    """What more trusted images bring to the paper's method, from the smallest to the largest share."""
+    by, low, high = "gold_fraction", table["gold_fraction"].min(), table["gold_fraction"].max()
+    if low == high:
+        return []
+    gain = over_seeds(paired(table, by, low, "method"), by, "difference")[OURS].loc[high]
+    paper = published[published["method"] == NAMES[OURS]].set_index(by)["mAP"]
+    theirs = f" (paper: {signed(paper[high] - paper[low], 2)})" if {low, high} <= set(paper.index) else ""
+    change = plus_minus(gain["mean"], gain["std"], gain["seeds"], 2)
+    text = f"{group_label(by, high)} instead of {group_label(by, low)} bring {NAMES[OURS]} {change} points{theirs}"
+    return [Claim(text, gain["mean"] > 0)]
+
+
+def error_claims(errors: pd.DataFrame, by: str, methods: Sequence[str], most: float = 0.25) -> list[Claim]:
+    """That few trusted images are enough to estimate C: fewest against most, its error rises by ``most`` at most."""
+    claims, curves = [], over_seeds(errors, by, "row_l1", series="estimator")
+    for method in [method for method in methods if C_OF[method] in curves]:
+        error = curves[C_OF[method]]["mean"]
+        rich, poor = ("all", error.index[-1]) if "all" in error.index else (error.index.max(), error.index.min())
+        text = f"the row L1 error of C in {method_title(method)} is {error[rich]:.2f} with "
+        text += f"{group_label(by, rich)} and {error[poor]:.2f} with {group_label(by, poor)} (paper: few are enough)"
+        claims.append(Claim(text, error[poor] <= (1 + most) * error[rich]))
+    return claims
+
+
+# --- single-label images -------------------------------------------------------------------------------------------
+
+
+def budgets(single_labels: ArrayLike, limits: Sequence[object]) -> pd.DataFrame:
+    """What a limit of single-label images a class leaves, a row a limit ("all", or a number, also as text).
+
+    ``single_labels`` (n, K) bool, one label a row: all there are. Columns: images, fewer (classes that have fewer than
+    the limit, so that it takes nothing from them), none (classes without any).
+    """
+    counts, rows = np.asarray(single_labels).sum(0), {}
+    for limit in limits:
+        most = counts.max(initial=0) if limit == "all" else int(limit)
+        fewer = 0 if limit == "all" else (counts < most).sum()
+        rows[limit] = {"images": np.minimum(counts, most).sum(), "fewer": fewer, "none": (counts == 0).sum()}
+    return pd.DataFrame(rows.values(), index=list(rows), dtype=int)
+
+
+def pool(budgets: pd.DataFrame, num_classes: int) -> Finding:
+    """What each limit takes away: `budgets`, with "all" in its index."""
+    whole = budgets.loc["all", "images"]
+    text = (
+        f"There are {whole:,} single-label images, and {budgets.loc['all', 'none']} of {num_classes} classes have none."
+    )
+    for limit, row in budgets.drop("all").iterrows():
+        text += f" A limit of {limit} a class leaves {row['images']:,} of them, {percent(row['images'] / whole)}: "
+        text += f"{row['fewer']} classes have fewer than that anyway."
+    return Finding(text)
+
+
+def budget_claims(table: pd.DataFrame, errors: pd.DataFrame, minor: float = 1.0) -> Finding:
+    """The paper's account of Fig. 6c, put to the test; ``minor``: the change in points that counts as a minor one.
+
+    ``table``: a row per run with its single_label_limit; ``errors``: `galc.study.runs.estimator_errors` of the same
+    runs.
+    """
+    by, claims = "single_label_limit", []
+    losses = over_seeds(paired(table, by, "all", "method"), by, "difference")
+    for name in [name for name in C_OF if name in losses]:
+        changes = [
+            f"{plus_minus(row['mean'], row['std'], row['seeds'])} points with {group_label(by, limit)}"
+            for limit, row in losses[name].iterrows()
+        ]
+        text = f"fewer single-label images change {method_title(name)} by {join(changes)} (paper: a minor impact)"
+        claims.append(Claim(text, (losses[name]["mean"].abs() <= minor).all()))
+    return verdict([*claims, *error_claims(errors, by, [name for name in C_OF if name in losses])])

@@ -1,0 +1,1 @@
+"""The study: parameters, stages, runs and grids of runs."""

@@ -1,0 +1,249 @@
+"""Every knob of a run: typed, validated, readable from a notebook's parameters cell or from YAML.
+
+``Params(noise=0.5)`` gives a whole, checked set of parameters. A name that is not one, a value of the wrong type
+or out of range is an error that names the parameter, before any work starts.
+
+A study file (params/*.yaml) holds such values as ``base``, and lists of them as ``grid``: every combination is a run.
+``GALC_PARAMS`` in the environment, the path of a study file or its content as JSON, goes before the defaults of all
+notebooks and before the values of every study file: so a sweep executes them on another data set, and the tests on
+little of it.
+"""
+
+import ast
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from galc import store
+from galc.methods.base import METHODS
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+NOISE_KINDS = (  # as in galc.noise.kinds
+    "symmetric",
+    "pair",
+    "semantic",
+    "class-dependent",
+    "missing",
+    "additional",
+    "missing-additional",
+    "instance-dependent",
+)
+NOISE_FILES = (".csv", ".json", ".npz")  # as in galc.noise.from_file
+
+
+class ParameterError(ValueError):
+    """A parameter that does not exist or does not fit; the message names it and the mend."""
+
+
+class Params(BaseModel):
+    """The parameters of one run; immutable. See the comments for units and meaning."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
+
+    # data (arXiv 2108.02032, Sec. 4.1)
+    data: str = "pictograms"  # name of a data set, or the path of a COCO folder, a COCO JSON or a CSV
+    gold_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of the >= 2-label images that is trusted
+    gold_holdout: Fraction = 0.0  # share of the trusted images that is kept from training, to choose thresholds with
+    single_label_limit: Annotated[int, Field(ge=0)] | None = None  # single-label images a class; None: all
+    split_seed: Annotated[int, Field(ge=0)] | None = None  # draws the gold/silver split and the noise; None: the seed
+    noise: Annotated[float, Field(ge=0, le=0.95)] = 0.4  # fraction of labels that are gone, or wrong; 0: none
+    noise_kind: str = "symmetric"  # what becomes of them: one of NOISE_KINDS, or a file with a matrix of its own rates
+
+    # method (galc.methods.base)
+    method: str = "galc-plus"
+    seed: Annotated[int, Field(ge=0)] = 0  # draws weights and batches
+
+    # model
+    mode: Literal["probe", "finetune"] = "probe"  # a head on frozen features, or the whole backbone
+    backbone: str = "tf_efficientnet_lite0"  # any timm model
+    weights: str = "auto"  # auto, hub, package, none, or the path of a local file
+    image_size: Annotated[int, Field(ge=16)] | None = None  # pixels; None: as the data set has them (224 at most)
+    mirror: bool = False  # the probe sees the mean features of each image and its mirror image
+    components: Count = 256  # principal components of the features that the probe sees
+    hidden: Count = 512  # width of the probe's hidden layer
+    input_dropout: Fraction = 0.0  # share of the components that the probe does not see in a step
+    dropout: Fraction = 0.5  # of the probe's hidden layer, or the backbone's drop rate
+
+    # recipe (ASL: Ridnik et al. 2021)
+    epochs: Count = 15
+    batch_size: Count = 128
+    learning_rate: Positive = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    ema_decay: Fraction = 0.9997
+    bf16: bool = False  # train in bfloat16 where the hardware has it; loss and metrics stay in float32
+    compile: bool = False  # torch.compile the model on a GPU; what cannot be compiled runs as it is
+
+    # cross-fitting (galc-plus and the estimators that need posteriors of the clean labels)
+    folds: Annotated[int, Field(ge=2)] = 3
+    fold_epochs: Count = 15
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in METHODS:
+            raise ValueError(f"choose one of {', '.join(METHODS)}")
+        return name
+
+    @field_validator("noise_kind")
+    @classmethod
+    def _kind(cls, name: str) -> str:
+        if name not in NOISE_KINDS and not name.endswith(NOISE_FILES):
+            raise ValueError(f"choose one of {', '.join(NOISE_KINDS)}, or the path of a {'/'.join(NOISE_FILES)} file")
+        return name
+
+    @property
+    def noise_file(self) -> str | None:
+        """The path that `noise_kind` is, if it is one."""
+        return None if self.noise_kind in NOISE_KINDS else self.noise_kind
+
+    def replace(self, **changes) -> "Params":
+        """A checked copy with some parameters changed."""
+        return checked(self.model_dump() | changes)
+
+
+def checked(values: dict) -> Params:
+    """Params from a dict; raises ParameterError naming each unknown or ill-typed parameter."""
+    unknown = [name for name in values if name not in Params.model_fields]
+    if unknown:
+        raise ParameterError(unknown_message(unknown, list(Params.model_fields)))
+    try:
+        return Params(**values)
+    except ValidationError as error:
+        lines = [
+            f"parameter {e['loc'][0]!r} = {e['input']!r}: {e['msg'].removeprefix('Value error, ').lower()}"
+            for e in error.errors()
+        ]
+        raise ParameterError("; ".join(dict.fromkeys(lines))) from None
+
+
+def unknown_message(unknown: list, known: list[str]) -> str:
+    """ "unknown parameter 'nois'; did you mean 'noise'? (known here: ...)" """
+    parts = []
+    for name in map(str, unknown):
+        near = difflib.get_close_matches(name, known, n=1)
+        parts.append(f"unknown parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return "; ".join(parts) + f" (known here: {', '.join(known)})"
+
+
+def read(namespace: dict, **fixed) -> Params:
+    """Params from a notebook: ``params = read(globals())`` in the cell after the parameters cell.
+
+    The parameters cell declares what may be set, as annotated literals (``noise: float = 0.4``). papermill adds a
+    cell that begins with "# Parameters" and only warns of names it does not know; here they are an error.
+    Names of the notebook that are no field of Params (such as a list of noise levels) are left to the notebook.
+    The base of $GALC_PARAMS comes before the defaults, what papermill injected before both, ``fixed`` before all.
+    Raises ParameterError.
+    """
+    declared, injected = _cells(namespace.get("In", ()))
+    unknown = [name for name in injected if name not in declared]
+    if unknown:
+        raise ParameterError(unknown_message(unknown, declared))
+    values = {name: namespace[name] for name in declared if name in Params.model_fields}
+    base = (from_environment() or {"base": {}})["base"]
+    return checked(values | {name: value for name, value in base.items() if name not in injected} | fixed)
+
+
+def declared_in(source: str) -> list[str]:
+    """The names that the source of a parameters cell declares with an annotation."""
+    return _cells([source])[0]
+
+
+def _cells(sources) -> tuple[list[str], list[str]]:
+    """Names declared with an annotation at top level, and names that papermill injected."""
+    declared, injected = [], []
+    for source in sources:
+        try:
+            body = ast.parse(source).body
+        except SyntaxError:  # a cell with magics declares nothing
+            continue
+        declared += [
+            node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        ]
+        if source.lstrip().startswith("# Parameters"):
+            injected += [
+                t.id for node in body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)
+            ]
+    return list(dict.fromkeys(declared)), injected
+
+
+STUDY_KEYS = ("base", "grid", "notebook", "notebooks", "report")
+EVERY = "all"  # in the grid, in place of the list of methods: every row of galc.methods.base
+PARTIAL = "partial"  # only in $GALC_PARAMS: leave out the runs that are not in the cache
+
+
+def load_study(file: str | Path) -> dict:
+    """A study file: ``base`` and ``grid`` (empty if missing), ``notebook``, ``notebooks``, ``report``.
+
+    Raises ParameterError.
+    """
+    return _study(load_yaml(file), str(file), STUDY_KEYS)
+
+
+def overridden(study: dict, by: dict | None) -> dict:
+    """``study`` with the values of ``by``, a study too, before its own.
+
+    A parameter in the base of ``by`` is no longer in the grid. A list in the grid of ``by`` takes the place of the
+    same parameter's list; for a parameter that the study's grid has not, it says nothing.
+    """
+    by = {"base": {}, "grid": {}} | (by or {})
+    grid = {name: by["grid"].get(name, values) for name, values in study["grid"].items() if name not in by["base"]}
+    return study | {"base": study["base"] | by["base"], "grid": grid}
+
+
+def from_environment() -> dict | None:
+    """The study of $GALC_PARAMS, or None where that is not set. Raises ParameterError.
+
+    Beside what a study file may hold: ``partial``, true where a sweep left out runs that failed.
+    """
+    text = os.environ.get("GALC_PARAMS")
+    if not text:
+        return None
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ParameterError(f"GALC_PARAMS is neither a file nor JSON: {error}") from None
+    if not isinstance(value, dict):
+        return load_study(str(value))
+    return _study(value, "GALC_PARAMS", (*STUDY_KEYS, PARTIAL))
+
+
+def _study(value: dict, where: str, known: tuple[str, ...]) -> dict:
+    if unknown := [key for key in value if key not in known]:
+        raise ParameterError(f"{where}: {unknown_message(unknown, list(known)).replace('parameter', 'key')}")
+    study = {"base": {}, "grid": {}} | value
+    for key in ("base", "grid"):
+        if not isinstance(study[key], dict):
+            raise ParameterError(f"{where}: {key!r} must map names to values, not {type(study[key]).__name__}")
+    if study["grid"].get("method") == EVERY:
+        study["grid"] = study["grid"] | {"method": list(METHODS)}
+    if not isinstance(study.get("notebooks", []), list):
+        raise ParameterError(f"{where}: 'notebooks' must be a list of names, not {study['notebooks']!r}")
+    return study
+
+
+def load_yaml(path: str | Path) -> dict:
+    """A YAML file as a dict; relative to the working directory or the project.
+
+    Raises ParameterError naming the file if it is missing, no valid YAML, or no mapping.
+    """
+    path = Path(path)
+    if not path.exists() and (store.ROOT / path).exists():
+        path = store.ROOT / path
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.name for p in (store.ROOT / "params").glob("*.yaml")))
+        raise ParameterError(f"no such parameter file: {path} (params/ holds {known})") from None
+    except OSError as error:
+        raise ParameterError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(value, dict):
+        raise ParameterError(f"{path} must hold a mapping of parameters, not {type(value).__name__}")
+    return value

@@ -1,0 +1,93 @@
+"""Choose a recipe on gold images: ``python -m galc.study.select params/selection/recipe.yaml``.
+
+A selection file holds ``candidates``, each a name and the parameters that it changes, beside ``base`` and ``grid`` as
+every study file has them. Each candidate is trained at every point of the grid, with ``gold_holdout`` of the trusted
+images kept from all of it (training, cross-fitting, calibration, estimate of C), and judged by the mAP on these, in
+the mean over the grid: what all rows share is chosen for several of them. The seeds of the grid draw other gold images
+each. Test images have no part in it.
+"""
+
+import argparse
+import sys
+
+import pandas as pd
+import yaml
+
+from galc.study import params
+from galc.study import runs as grid
+from galc.study.params import ParameterError, Params
+
+KEYS = ("base", "grid", "candidates")
+SCORE = "mAP_gold"
+
+
+def read(file: str, overrides: dict | None = None) -> dict[str, list[Params]]:
+    """The runs of each candidate of a selection file; ``overrides`` go before its base.
+
+    Raises ParameterError for whatever does not fit, such as gold images that are not held out.
+    """
+    spec = params.load_yaml(file)
+    if unknown := [key for key in spec if key not in KEYS]:
+        raise ParameterError(f"{file}: {params.unknown_message(unknown, list(KEYS)).replace('parameter', 'key')}")
+    candidates, base = spec.get("candidates"), spec.get("base", {}) | (overrides or {})
+    if not isinstance(candidates, dict) or len(candidates) < 2:
+        raise ParameterError(f"{file}: 'candidates' must map two names or more to parameters")
+    if not base.get("gold_holdout"):
+        raise ParameterError(f"{file}: set 'gold_holdout' in its base, the share of the gold images to judge by")
+    lists = {"seed": [0]} | spec.get("grid", {})
+    if twice := sorted(set(lists) & {name for changes in candidates.values() for name in changes or {}}):
+        raise ParameterError(f"{file}: {', '.join(twice)} in the grid and in a candidate; leave it in one of them")
+    return {name: grid.expand(base | (changes or {}), lists) for name, changes in candidates.items()}
+
+
+def scores(candidates: dict[str, list[Params]], workers: int | None = None) -> pd.DataFrame:
+    """One row a run: candidate, method, noise, seed and its mAP (percent) on held-out gold images, in ``mAP_gold``."""
+    points = [(name, point) for name, its in candidates.items() for point in its]
+    records = grid.run_all([point for _, point in points], workers, "candidates")
+    rows = [
+        {
+            "candidate": name,
+            "method": point.method,
+            "noise": point.noise,
+            "seed": point.seed,
+            SCORE: record.summary[SCORE],
+        }
+        for (name, point), record in zip(points, records, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def table(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a candidate, the best first: mAP of each method at each noise level, their mean, the lag behind the best.
+
+    ``behind`` is the mean over seeds of the difference to the best one with the same seed, ``error`` the standard
+    error of that mean (NaN for a single seed). A candidate that is behind by less than its error is as good.
+    """
+    each = runs.pivot_table(SCORE, "candidate", ["method", "noise"], sort=False)
+    by_seed = runs.pivot_table(SCORE, "candidate", "seed", sort=False)
+    behind = by_seed.loc[by_seed.mean(axis=1).idxmax()] - by_seed
+    each.columns = [f"{method} {100 * noise:g} %" for method, noise in each.columns]
+    columns = {"mean": by_seed.mean(axis=1), "behind": behind.mean(axis=1), "error": behind.sem(axis=1)}
+    return each.assign(**columns).sort_values("mean", ascending=False)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns 0, or 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="galc.study.select", description=__doc__.splitlines()[0])
+    parser.add_argument("file", help="a YAML file of params/: base, grid, candidates")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
+    parser.add_argument("--workers", type=int, help="processes side by side (default: one a GPU, or one a core)")
+    options = parser.parse_args(arguments)
+    try:
+        candidates = read(options.file, {name: yaml.safe_load(value) for name, value in options.p})
+        result = table(scores(candidates, options.workers))
+    except (ValueError, OSError, yaml.YAMLError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(result.round(2).to_string(na_rep=""))
+    print(f"best of {len(result)} on held-out gold images: {result.index[0]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

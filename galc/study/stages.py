@@ -1,0 +1,322 @@
+"""The stages that lead to a final model, each computed once and stored.
+
+    data -> features -> split and noise -> silver model f (step 1) -> C (step 2)
+
+A stage is stored under a key made of the parameters it depends on, the content of its inputs and the code that
+computes it: shared stages are computed once, whoever asks first, and a result is never older than its code.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from galc import metrics, store
+from galc.estimators import attribution
+from galc.estimators import base as estimator
+from galc.estimators.label_sets import LabelSets
+from galc.losses.asl import calibrate_logits
+from galc.methods import objectives
+from galc.noise.model import Estimate, Noise, parts, whole
+from galc.study.inputs import NoisyData
+from galc.study.params import Params
+from galc.training.batch import Loss, TrainingSet
+from galc.training.crossfit import Platt, crossfit, folds
+from galc.training.loop import Fit, Recipe, fit
+from galc.training.prediction import predict
+
+Log = Callable[[str], None] | None
+# what decides a result by its code: whole folders, and two modules that all import; figures and reports do not
+SCIENCE = ("losses", "noise", "estimators", "training", "methods", "study", "checks.py", "metrics.py")
+
+PARTS = ("transition", "removed", "added")  # of an estimate that is a whole Noise
+
+
+@cache
+def code_digest() -> str:
+    """Identifies the code that results depend on."""
+    package = Path(__file__).parents[1]
+    files = [
+        file for name in SCIENCE for file in sorted(package.glob(name if name.endswith(".py") else f"{name}/**/*.py"))
+    ]
+    return store.digest([store.file_digest(file) for file in files])
+
+
+class Stages(NoisyData):
+    """The stages of one data set, split, noise level and seed, shared by all methods."""
+
+    def __init__(self, params: Params, log: Log = None):
+        super().__init__(params)
+        self.log = log
+
+    @cached_property
+    def key(self) -> dict:
+        """What all stages of this study depend on, beside the noise and the seed."""
+        p = self.params
+        # what else decides the inputs (data set, backbone, image size, ...) is in the setup's digest, by content
+        names = "gold_fraction gold_holdout single_label_limit mode backbone weights hidden dropout input_dropout"
+        names += " epochs batch_size learning_rate weight_decay ema_decay bf16 compile folds fold_epochs"
+        values = {name: getattr(p, name) for name in names.split()}
+        values["split"] = self.split_digest
+        return values | {"split_seed": self.split_seed, "data": self.setup.digest, "code": code_digest()}
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    def build(self, dropout: bool = True) -> nn.Module:
+        """A fresh model, its weights drawn from the seed."""
+        torch.manual_seed(self.params.seed)
+        p = self.params
+        return self.setup.build(p.hidden, *((p.dropout, p.input_dropout) if dropout else (0.0, 0.0)))
+
+    def recipe(self, **changes) -> Recipe:
+        p = self.params
+        values = {name: getattr(p, name) for name in Recipe.__dataclass_fields__ if hasattr(p, name)}
+        return Recipe(**(values | changes))
+
+    def training_set(self, index: Tensor, targets: Tensor | None = None) -> TrainingSet:
+        """Images ``index`` with the labels a user would get, or with ``targets`` (N, K)."""
+        targets = self.observed if targets is None else targets
+        trusted = torch.ones(len(self.train), dtype=torch.bool)
+        trusted[self.split.silver] = False
+        return TrainingSet(self.setup.inputs, index, targets[index].float(), trusted[index])
+
+    def monitor(self, model: nn.Module) -> dict:
+        """Metrics of a model on the clean test images; recorded, never selected by, and no part of a method's cost."""
+        with self.costs.apart():
+            return metrics.evaluate(torch.sigmoid(self.test_logits(model)), self.test.labels)
+
+    def test_logits(self, model: nn.Module) -> Tensor:
+        return self.predict(model, self.setup.test_inputs)
+
+    def predict(self, model: nn.Module, inputs: Tensor, index: Tensor | None = None) -> Tensor:
+        """(n, K) logits for ``inputs[index]`` (all without index), in the precision of the training."""
+        return predict(model, inputs, index, self.setup.prepare, bf16=self.params.bf16)
+
+    @cached_property
+    def gold_fold(self) -> Tensor:
+        """(m,) index of the gold images that methods choose their epoch on, out of training.
+
+        Those that no method trains on (``gold_holdout``); where there are none, a fifth of the gold images.
+        """
+        gold, held = self.split.gold, self.split.held
+        return held if len(held) else gold[folds(len(gold), 5, self.split_seed) == 0]
+
+    def gold_mAP(self, model: nn.Module) -> float:
+        """mAP on the held-out gold images, over the classes that they have."""
+        logits = self.predict(model, self.setup.inputs, self.gold_fold)
+        return metrics.evaluate(torch.sigmoid(logits), self.train.labels[self.gold_fold])["mAP"]
+
+    def fit(
+        self,
+        data: TrainingSet,
+        loss: Loss,
+        checkpoint: Path,
+        dropout: bool = True,
+        choose: Callable[[nn.Module], float] | None = None,
+        **recipe,
+    ) -> Fit:
+        return fit(
+            self.build(dropout),
+            data,
+            loss,
+            self.recipe(**recipe),
+            self.params.seed,
+            transform=self.setup.augment,
+            monitor=self.monitor,
+            choose=choose,
+            checkpoint=checkpoint,
+            log=self.log,
+        )
+
+    def crossfit(
+        self,
+        what: str,
+        data: TrainingSet,
+        loss: Loss,
+        relabel: Callable[[TrainingSet], TrainingSet] | None = None,
+        **recipe,
+    ) -> Tensor:
+        """(N, K) logits for all training images, each from models that have not seen it; ``what`` names them."""
+        its = store.array_digest(*(part.numpy() for part in (data.index, data.targets)))
+        key = self.key | self.noise_key | {"seed": self.params.seed, "what": what, "data": its}
+        return crossfit(
+            self.build,
+            data,
+            loss,
+            self.recipe(**recipe),
+            self.params.folds,
+            self.params.seed,
+            transform=self.setup.augment,
+            prepare=self.setup.prepare,
+            log=self.log,
+            relabel=relabel,
+            checkpoint=self._checkpoint("crossfit", key),
+        )
+
+    # --- stages --------------------------------------------------------------------------------------------------
+
+    @property
+    def silver(self) -> store.Entry:
+        """Step 1: f, trained with ASL on the noisy silver images. Logits for all training and test images."""
+        key = self.key | self.noise_key | {"seed": self.params.seed}
+
+        def compute():
+            self._say("step 1: training f on the silver images")
+            checkpoint = self._checkpoint("silver", key)
+            done = self.fit(self.training_set(self.split.silver), objectives.plain("asl"), checkpoint)
+            train = self.predict(done.model, self.setup.inputs)
+            arrays = {"logits": train.numpy(), "test_logits": self.test_logits(done.model).numpy()}
+            checkpoint.unlink(missing_ok=True)
+            return arrays, {"history": done.history}
+
+        return self.costs.cached("silver", key, compute)
+
+    @property
+    def clean_posterior(self) -> Tensor:
+        """(N, K) calibrated probabilities h of the clean labels, cross-fitted on gold and single-label images.
+
+        Knows nothing of the noisy labels, so one serves all noise levels.
+        """
+        key = self.key | {"seed": self.params.seed}
+
+        def compute():
+            self._say("cross-fitting a model of the clean labels on the trusted images")
+            data = self.training_set(self.clean, self.train.labels)
+            logits = self.crossfit("clean", data, objectives.plain("asl"), epochs=self.params.fold_epochs)
+            return {"probabilities": self._calibrated(calibrate_logits(logits)).numpy()}, {}
+
+        return torch.from_numpy(self.costs.cached("clean", key, compute).arrays["probabilities"])
+
+    @property
+    def noisy_posterior(self) -> Tensor:
+        """(N, K) calibrated probabilities q of the clean labels, cross-fitted on all images.
+
+        BCE, forward-corrected with the noise that the clean-label model h finds; each image is predicted by a model
+        that has not seen its labels. Stacked with h, by weights that the gold images give.
+        """
+        key = self.key | self.noise_key | {"seed": self.params.seed}
+
+        def compute():
+            start = attribution.estimate(self.clean_posterior[self.split.silver], self._silver_labels)
+            rate = 1 - float(start.arrivals.diagonal().mean())
+            self._say(f"cross-fitting on all images, corrected by a first C (of a label, {rate:.3f} do not stay)")
+            data = self.training_set(torch.cat([self.split.silver, self.clean]))
+            transition, added = parts(start)
+            loss = objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))
+            logits = self.crossfit("noisy", data, loss, epochs=self.params.fold_epochs)
+            clean = torch.logit(self.clean_posterior, eps=1e-6)
+            return {"probabilities": self._calibrated(torch.stack([logits, clean])).numpy()}, {"rate": rate}
+
+        return torch.from_numpy(self.costs.cached("posterior", key, compute).arrays["probabilities"])
+
+    def second_posterior(self, estimate: Estimate) -> Tensor:
+        """(N, K) calibrated probabilities of the clean labels, cross-fitted on posterior labels instead of noisy ones.
+
+        Nested, so that no label vouches for itself: the posterior labels that the models of a fold learn come from a
+        cross-fitting, a calibration and Bayes' rule within the other folds alone. The estimate of the noise is one
+        for all folds, a count over all noisy labels.
+        """
+        p = self.params
+        transition, added = parts(estimate)
+        digest = store.array_digest(*(part.numpy() for part in (transition, added) if part is not None))
+        key = self.key | self.noise_key | {"seed": p.seed, "estimate": digest}
+        forward = objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))
+        gold = torch.zeros(len(self.train), dtype=torch.bool)
+        gold[self.split.gold] = True
+
+        def first_round(part: TrainingSet) -> TrainingSet:
+            logits = self.crossfit("first", part, forward, epochs=p.fold_epochs)
+            its_gold, noisy = part.index[gold[part.index]], ~part.trusted
+            platt = Platt(self.train.num_classes).fit(logits[its_gold], self.train.labels[its_gold])
+            targets = part.targets.clone()
+            known = platt.probabilities(logits[part.index[noisy]])
+            targets[noisy] = self.posterior_labels(known, targets[noisy].bool(), estimate)
+            return replace(part, targets=targets)
+
+        def compute():
+            self._say("second round: cross-fitting on the posterior labels of the first, nested")
+            data = self.training_set(torch.cat([self.split.silver, self.clean]))
+            logits = self.crossfit("second", data, objectives.plain("bce"), first_round, epochs=p.fold_epochs)
+            return {"probabilities": self._calibrated(logits).numpy()}, {}
+
+        return torch.from_numpy(self.costs.cached("second", key, compute).arrays["probabilities"])
+
+    def posterior_labels(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
+        """P(clean label | observed labels, x) (n, K) from q, ``known`` (n, K), and the observed ``labels`` (n, K)."""
+        return LabelSets(known, labels).posterior(whole(estimate))
+
+    def shifted(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
+        """q, ``known`` (n, K), shifted to each image's number of ``labels`` (n, K) where the noise keeps it."""
+        return known if parts(estimate)[1] is not None else attribution.match_counts(known, labels.sum(1))
+
+    @property
+    def given_probability(self) -> Tensor:
+        """(N, K) probabilities of the labels as given, noisy or not, by plain BCE cross-fitted on all images."""
+        key = self.key | self.noise_key | {"seed": self.params.seed}
+
+        def compute():
+            self._say("cross-fitting a model of the labels as given")
+            data = self.training_set(torch.cat([self.split.silver, self.clean]))
+            logits = self.crossfit("given", data, objectives.plain("bce"), epochs=self.params.fold_epochs)
+            return {"probabilities": logits.sigmoid().numpy()}, {}
+
+        return torch.from_numpy(self.costs.cached("given", key, compute).arrays["probabilities"])
+
+    def evidence(self) -> dict[str, Callable[[], Tensor]]:
+        """What estimators may ask for, by the names of their arguments; nothing is computed before it is asked."""
+        gold, single, silver = self.split.gold, self.split.single, self.split.silver
+        logits = lambda index: torch.from_numpy(self.silver.arrays["logits"])[index]  # noqa: E731
+        return {
+            "noise": lambda: self.noise_model,
+            "true": lambda: self.true,
+            "gold_logits": lambda: logits(gold),
+            "gold_labels": lambda: self.train.labels[gold],
+            "single_logits": lambda: logits(single),
+            "single_labels": lambda: self.train.labels[single],
+            "gold_clean": lambda: self.clean_posterior[gold],
+            "single_clean": lambda: self.clean_posterior[single],
+            "silver_logits": lambda: logits(silver),
+            "silver_labels": lambda: self._silver_labels,
+            "silver_posterior": lambda: self.noisy_posterior[silver],
+        }
+
+    def estimate(self, name: str) -> Tensor:
+        """Step 2: C by the named estimator, (K, K); of labels that are not removed, where it knows of such."""
+        estimate = self.estimated(name)
+        return estimate.transition.float() if isinstance(estimate, Noise) else estimate
+
+    def estimated(self, name: str) -> Estimate:
+        """Step 2: all that the named estimator says, C (K, K) or a whole `galc.noise.model.Noise`."""
+        wanted = estimator.needs(name)
+        key = self.key | self.noise_key | {"seed": self.params.seed, "estimator": name}
+
+        def compute():
+            evidence = self.evidence()
+            estimate = estimator.estimate(name, **{need: evidence[need]() for need in wanted})
+            if isinstance(estimate, Noise):
+                return {part: getattr(estimate, part).numpy() for part in PARTS}, {}
+            return {"transition": estimate.numpy()}, {}
+
+        arrays = self.costs.cached("estimate", key, compute).arrays
+        parts = [torch.from_numpy(arrays[part]) for part in PARTS if part in arrays]
+        return Noise(*parts) if len(parts) > 1 else parts[0]
+
+    @property
+    def _silver_labels(self) -> Tensor:
+        return self.observed[self.split.silver]
+
+    def _calibrated(self, logits: Tensor) -> Tensor:
+        """(N, K) probabilities of logits (N, K), or of several sources (sources, N, K), by the gold images."""
+        gold, sources = self.split.gold, len(logits) if logits.ndim == 3 else 1
+        platt = Platt(self.train.num_classes, sources).fit(logits[..., gold, :], self.train.labels[gold])
+        return platt.probabilities(logits)
+
+    def _checkpoint(self, stage: str, key: dict) -> Path:
+        return store.outputs() / "checkpoints" / f"{stage}-{store.digest(key)}.safetensors"
+
+    def _say(self, text: str) -> None:
+        if self.log is not None:
+            self.log(text)

@@ -1,0 +1,94 @@
+"""Cleaning from data to result: better than taking labels as they are, with trusted images, without, with one class."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from galc.clean import pipeline as run
+from galc.clean.inputs import Given, Projection
+from galc.clean.pipeline import Cleaning
+from galc.data import dataset as data
+from galc.noise.model import Noise, symmetric
+from tests.conftest import write_colours
+
+SMALL = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "folds": 2, "fold_epochs": 12, "hidden": 32}
+MODEL = {"backbone": "test_efficientnet", "weights": "none", "image_size": 32, "components": 16, "input_dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory) -> tuple[Given, torch.Tensor]:
+    """The coloured blocks with 30 % of the labels of 300 images flipped, 100 trusted; and the true labels."""
+    root = write_colours(tmp_path_factory.mktemp("blocks") / "data", train=400, test=4)
+    true = Given.of(data.load(root), str(root))
+    trusted = torch.arange(400) < 100
+    labels = true.labels.clone()
+    labels[~trusted] = Noise.of(symmetric(7, 0.3)).inject(labels[~trusted], 0).noisy
+    return replace(true, labels=labels, trusted=trusted), true.labels
+
+
+@pytest.fixture
+def by_colour(monkeypatch):
+    """Features that see the blocks: their pixels, in place of an untrained backbone's view."""
+
+    def pixels(given, *_):
+        from galc.data.images import read_image
+
+        return np.stack([read_image(file, 8).ravel() for file in given.files]).astype(np.float32)
+
+    monkeypatch.setattr(run, "features", pixels)
+
+
+def test_cleaned_labels_are_closer_to_the_truth(noisy, by_colour):
+    given, true = noisy
+    cleaned = Cleaning(given, **MODEL, **SMALL).result()
+    silver = ~given.trusted
+    before = int((given.labels ^ true)[silver].sum())
+    assert int((cleaned.corrected() ^ true)[silver].sum()) < 0.5 * before
+    wrong = cleaned.suspicion[silver][given.labels[silver] & ~true[silver]]
+    right = cleaned.suspicion[silver][given.labels[silver] & true[silver]]
+    assert float(wrong.median()) > 0.8 and float(right.median()) < 0.2
+    assert float(cleaned.noise.transition.diagonal().mean()) == pytest.approx(0.7, abs=0.12)
+
+
+def test_without_trusted_images_the_ranking_still_tells_right_from_wrong_and_the_loss_is_said(noisy, by_colour):
+    given, true = noisy
+    alone = replace(given, trusted=torch.zeros_like(given.trusted))
+    cleaned = Cleaning(alone, **MODEL, **SMALL).result()
+    assert cleaned.warnings and cleaned.warnings[0].startswith("There are no trusted images")
+    wrong = cleaned.suspicion[given.labels & ~true]
+    right = cleaned.suspicion[given.labels & true]
+    above = (wrong[:, None] > right[None]).double().mean()
+    assert float(above) > 0.8
+
+
+def test_one_class_is_cleaned(noisy, by_colour):
+    given, true = noisy
+    one = Given("one", "one", ("red",), given.files, true[:, :1].clone(), given.trusted)
+    lost = ~given.trusted & true[:, 0] & (torch.arange(400) % 4 == 0)
+    one.labels[lost] = False
+    cleaned = Cleaning(one, **MODEL, **SMALL).result()
+    found = cleaned.suspicion[:, 0]
+    there = ~given.trusted & true[:, 0] & ~lost
+    absent = ~given.trusted & ~true[:, 0]
+    assert float(found[lost].median()) > 4 * float(found[absent].median())
+    assert float(found[there].median()) < 0.1 and cleaned.transition.estimate.tolist() == [[1.0]]
+
+
+def test_the_projection_centres_and_scales_and_takes_no_more_components_than_there_are():
+    features = torch.randn(50, 6).numpy() * 3 + 5
+    inputs = Projection.fit(features, 4)(features)
+    assert inputs.shape == (50, 4) and inputs.dtype == torch.float32
+    assert float(inputs.mean(0).abs().max()) < 1e-5 and float(inputs.var()) == pytest.approx(1, abs=0.05)
+    assert Projection.fit(features, 99)(features).shape == (50, 6)
+
+
+def test_images_without_a_label_are_cleaned_like_the_others(tmp_path: Path):
+    root = write_colours(tmp_path / "data", train=12, test=4)
+    (root / "train.csv").write_text("image,labels\n" + "".join(f"{n:03d}.png,{'red' * (n % 2)}\n" for n in range(12)))
+    loaded = data.load(root / "train.csv", images=root / "images" / "train")
+    given = Given.of(loaded, "x")
+    assert len(given) == 12 and int(given.labels.sum()) == 6 and given.labels.shape == (12, 1)
+    assert len(loaded.subset([0, 1]).bare) == 0 and len(loaded.bare) == 6

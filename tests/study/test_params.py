@@ -1,0 +1,250 @@
+"""Parameters: whatever does not fit is refused by name, before any work."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from galc import store
+from galc.methods.base import METHODS
+from galc.study.params import (
+    ParameterError,
+    Params,
+    checked,
+    declared_in,
+    from_environment,
+    load_study,
+    load_yaml,
+    overridden,
+    read,
+)
+
+# for every field: values of a wrong type, then values out of range
+WRONG = {
+    "data": [None, 3],
+    "gold_fraction": ["0.1", None, True, 0.0, 1.0, -0.1, float("nan")],
+    "gold_holdout": ["some", None, 1.0, -0.1],
+    "single_label_limit": ["10", 2.5, -1],
+    "split_seed": ["0", 0.5, -1],
+    "noise": ["banana", None, [0.1], True, 1.5, -0.1, 0.96, float("nan"), float("inf")],
+    "noise_kind": [None, 1, "uniform"],
+    "method": [None, 1, "galc"],
+    "seed": ["0", None, 1.0, True, -1],
+    "mode": [None, "train"],
+    "backbone": [None, 5],
+    "weights": [None, 5],
+    "image_size": ["224", 224.0, 15],
+    "mirror": [1, "yes", None],
+    "components": ["8", None, 0],
+    "hidden": [8.0, None, 0],
+    "input_dropout": ["none", None, 1.0, -0.1],
+    "dropout": ["none", None, 1.0, -0.1],
+    "epochs": [2.0, None, True, 0, -3],
+    "batch_size": ["16", None, 0],
+    "learning_rate": ["fast", None, 0.0, -1.0, float("inf")],
+    "weight_decay": ["none", None, -1e-4, float("inf")],
+    "ema_decay": [None, "0.9", 1.0, -0.1],
+    "bf16": [1, "yes", None],
+    "compile": [1, "yes", None],
+    "folds": [3.0, None, 1],
+    "fold_epochs": ["5", None, 0],
+}
+
+
+def test_every_parameter_is_in_the_table_above():
+    assert list(WRONG) == list(Params.model_fields)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_value_that_does_not_fit_is_refused_by_the_name_of_its_parameter(name, value):
+    with pytest.raises(ParameterError) as error:
+        checked({name: value})
+    assert str(error.value).startswith(f"parameter {name!r} = {value!r}: ")
+    with pytest.raises(ParameterError, match=f"parameter '{name}'"):
+        Params().replace(**{name: value})
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    with pytest.raises(ParameterError, match=r"'noise' = 'banana': .*; parameter 'epochs' = 0: .*"):
+        checked({"noise": "banana", "epochs": 0, "seed": 1})
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one():
+    with pytest.raises(ParameterError, match=r"^unknown parameter 'nois'; did you mean 'noise'\? \(known here: data, "):
+        checked({"nois": 0.5})
+    with pytest.raises(ParameterError, match=r"^unknown parameter 'zzz' \(known"):
+        checked({"zzz": 0.5})
+    with pytest.raises(ParameterError, match="unknown parameter '1'"):
+        checked({1: 2})
+    with pytest.raises(ParameterError, match="did you mean 'epochs'"):
+        Params().replace(epoch=2)
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones():
+    with pytest.raises(ParameterError, match=r"'method' = 'galc': choose one of asl, .*galc-plus"):
+        checked({"method": "galc"})
+    with pytest.raises(ValueError, match="choose one of"):
+        Params(method="galc")
+    assert [checked({"method": name}).method for name in METHODS] == list(METHODS)
+
+
+def test_whole_numbers_pass_for_fractions_and_nothing_else_is_converted():
+    assert isinstance(checked({"learning_rate": 1}).learning_rate, float)
+    assert checked({"noise": 0}).noise == 0.0
+
+
+def test_parameters_cannot_be_changed_but_replaced():
+    first = Params()
+    with pytest.raises(ValueError, match="frozen"):
+        first.noise = 0.1
+    other = first.replace(noise=0.1, seed=3)
+    assert (other.noise, other.seed, first.noise, first.seed) == (0.1, 3, Params().noise, 0)
+    assert other.replace(noise=first.noise, seed=0) == first and hash(other) != hash(first)
+
+
+@given(noise=st.floats(0, 0.95), seed=st.integers(0, 2**40), limit=st.none() | st.integers(0, 100))
+def test_parameters_survive_json(noise, seed, limit):
+    whole = Params(noise=noise, seed=seed, single_label_limit=limit)
+    assert checked(json.loads(json.dumps(whole.model_dump()))) == whole
+
+
+# --- notebooks -----------------------------------------------------------------------------------------------------
+
+DEFAULTS = "noise: float = 0.4  # fraction of labels flipped\nmethod: str = 'galc-slr'\nlevels: list = [0.1, 0.2]\n"
+
+
+def notebook(*cells: str) -> dict:
+    """The namespace of a notebook in which these cells were run, as `read(globals())` sees it."""
+    namespace: dict = {}
+    for cell in cells:
+        if not cell.startswith("%"):
+            exec(cell, namespace)
+    return namespace | {"In": ["", *cells]}
+
+
+def injected(**values) -> str:
+    """The cell that papermill adds, by papermill itself."""
+    from papermill.translators import PythonTranslator
+
+    return PythonTranslator.codify(values)
+
+
+def test_a_notebook_reads_its_declared_parameters():
+    p = read(notebook("%matplotlib inline", DEFAULTS))
+    assert (p.noise, p.method, p.seed) == (0.4, "galc-slr", 0)
+
+
+def test_what_papermill_injects_takes_the_place_of_the_defaults():
+    p = read(notebook(DEFAULTS, injected(noise=0.5, levels=[0.3])))
+    assert (p.noise, p.method) == (0.5, "galc-slr")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"nois": 0.5}, r"unknown parameter 'nois'; did you mean 'noise'\? \(known here: noise, method, levels\)"),
+        ({"seed": 1}, r"unknown parameter 'seed' \(known here: noise, method, levels\)"),  # not of this notebook
+        ({"noise": "banana"}, "parameter 'noise' = 'banana'"),
+        ({"noise": 1.5}, "parameter 'noise' = 1.5: input should be less than or equal to 0.95"),
+        ({"method": "galc"}, "parameter 'method' = 'galc': choose one of"),
+    ],
+)
+def test_what_papermill_injects_and_does_not_fit_is_an_error(values, message):
+    with pytest.raises(ParameterError, match=message):
+        read(notebook(DEFAULTS, injected(**values)))
+
+
+def test_a_name_without_annotation_is_no_parameter():
+    with pytest.raises(ParameterError, match="unknown parameter 'noise'"):
+        read(notebook("noise = 0.4", injected(noise=0.5)))
+    assert declared_in("noise: float = 0.4\nseed = 1\nif True:\n    epochs: int = 3\n") == ["noise"]
+    assert declared_in("!ls") == []
+
+
+def test_fixed_values_go_before_all_and_are_checked():
+    assert read(notebook(DEFAULTS, injected(method="asl")), method="bce").method == "bce"
+    with pytest.raises(ParameterError, match="unknown parameter 'metod'"):
+        read(notebook(DEFAULTS), metod="bce")
+
+
+def test_a_study_in_the_environment_goes_before_the_defaults_and_after_the_injected(monkeypatch):
+    monkeypatch.setenv("GALC_PARAMS", json.dumps({"base": {"noise": 0.2, "epochs": 3, "method": "asl"}}))
+    p = read(notebook(DEFAULTS, injected(method="bce")))
+    assert (p.noise, p.epochs, p.method) == (0.2, 3, "bce")
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_parameter_file_that_cannot_be_read_is_named(tmp_path):
+    for name, text, message in (
+        ("list.yaml", "- 1\n- 2\n", "list.yaml must hold a mapping of parameters, not list"),
+        ("empty.yaml", "", "must hold a mapping of parameters, not NoneType"),
+        ("broken.yaml", "base: {noise: [0.1\n", "broken.yaml is not valid YAML"),
+        ("code.yaml", "base: !!python/object/apply:os.getcwd []\n", "code.yaml is not valid YAML"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            load_yaml(store.write_text(tmp_path / name, text))
+    (tmp_path / "latin.yaml").write_bytes(b"base: {data: caf\xe9}\n")
+    with pytest.raises(ParameterError, match=r"latin\.yaml is not valid YAML"):
+        load_yaml(tmp_path / "latin.yaml")
+    with pytest.raises(ParameterError, match=rf"{tmp_path.name} cannot be read"):
+        load_yaml(tmp_path)
+    with pytest.raises(ParameterError, match=r"no such parameter file: .*none.yaml \(params/ holds .*table1.yaml"):
+        load_yaml(tmp_path / "none.yaml")
+
+
+def test_a_study_file_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = load_study("params/table1.yaml")
+    assert study["base"]["data"] == "pictograms" and set(study["grid"]) == {"noise", "method", "seed"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bases: {}\n", "file.yaml: unknown key 'bases'; did you mean 'base'"),
+        ("base: [1]\n", "file.yaml: 'base' must map names to values, not list"),
+        ("base:\n", "file.yaml: 'base' must map names to values, not NoneType"),
+        ("grid: 3\n", "file.yaml: 'grid' must map names to values, not int"),
+        ("notebooks: 04_noise_sweep\n", "file.yaml: 'notebooks' must be a list of names, not '04_noise_sweep'"),
+        ("partial: true\n", "file.yaml: unknown key 'partial'"),  # for the environment alone
+    ],
+)
+def test_a_study_file_with_other_contents_is_refused(text, message, tmp_path):
+    with pytest.raises(ParameterError, match=message):
+        load_study(store.write_text(tmp_path / "file.yaml", text))
+
+
+def test_the_environment_names_a_file_or_holds_the_study_itself(tmp_path, monkeypatch):
+    assert from_environment() is None
+    path = store.write_text(tmp_path / "file.yaml", "base: {noise: 0.2}\n")
+    for text in (str(path), '{"base": {"noise": 0.2}}'):
+        monkeypatch.setenv("GALC_PARAMS", text)
+        assert from_environment() == {"base": {"noise": 0.2}, "grid": {}}
+    for text, message in (
+        ("{", "GALC_PARAMS is neither a file nor JSON"),
+        ('{"bas": 1}', "unknown key 'bas'"),
+        ("none.yaml", "no such parameter file"),
+    ):
+        monkeypatch.setenv("GALC_PARAMS", text)
+        with pytest.raises(ParameterError, match=message):
+            from_environment()
+
+
+def test_a_study_goes_before_another_by_its_values():
+    study = {"base": {"epochs": 3, "folds": 2}, "grid": {"noise": [0.1], "seed": [0, 1]}, "report": "r"}
+    assert overridden(study, None) == study
+    by = {"base": {"epochs": 4, "seed": 7}, "grid": {"noise": [0.5, 0.6], "method": ["asl"]}, "report": "other"}
+    assert overridden(study, by) == {
+        "base": {"epochs": 4, "folds": 2, "seed": 7},
+        "grid": {"noise": [0.5, 0.6]},
+        "report": "r",
+    }
+    assert study["grid"] == {"noise": [0.1], "seed": [0, 1]}
+
+
+def test_only_the_environment_can_say_that_runs_are_missing(monkeypatch):
+    monkeypatch.setenv("GALC_PARAMS", '{"partial": true}')
+    assert from_environment() == {"base": {}, "grid": {}, "partial": True}
