@@ -268,7 +268,7 @@ def load(source: str | Path, split: str = "train", **options) -> MultiLabelData:
     0 and 1). Images without a label are left out and counted. Raises ValueError or FileNotFoundError that name the
     file, row or class at fault and the mend; every image file exists when this returns.
     """
-    from galc.data.dataset import readers  # readers build MultiLabelData
+    from galc.data import readers  # readers build MultiLabelData
 
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
