@@ -25,13 +25,13 @@ import numpy as np
 import torch
 
 # --- what is used of the product; all that a move of its modules changes here --------------------------------------
-from galc import study
 from galc.clean import classifier
 from galc.clean.example import noisy_copy
 from galc.clean.result import RATES
-from galc.clean.run import Cleaning, load
-from galc.methods import METHODS
-from galc.params import checked
+from galc.clean.pipeline import Cleaning, load
+from galc.methods.base import METHODS
+from galc.study import run as study
+from galc.study.params import checked
 
 
 def run(values: dict) -> tuple[torch.Tensor, list[dict], torch.Tensor | None, dict]:
@@ -91,7 +91,15 @@ def machine() -> dict[str, str]:
     """What the last bits of a number depend on."""
     capability = torch.backends.cpu.get_cpu_capability()
     minor = ".".join(platform.python_version_tuple()[:2])
-    return {"torch": torch.__version__, "capability": capability, "numpy": np.__version__, "python": minor}
+    versions = {"torch": torch.__version__, "numpy": np.__version__, "python": minor}
+    return versions | {"capability": capability, "processor": processor()}
+
+
+def processor() -> str:
+    """The name of the processor as Linux gives it; "" elsewhere. Libraries choose their kernels by it."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def of_run(values: dict) -> dict:
@@ -151,7 +159,7 @@ def expected() -> dict:
 
 def alike(one: dict, two: dict) -> bool:
     """Whether two machines give the same bits."""
-    return all(one[name] == two[name] for name in ("torch", "capability"))
+    return all(one[name] == two[name] for name in ("torch", "capability", "processor"))
 
 
 def differences(got: dict, wanted: dict, exact: bool) -> list[str]:

@@ -30,7 +30,7 @@ from galc.training.crossfit import crossfit
 ENOUGH = 20  # trusted images that a model and a calibration can be made of
 MODELS = 2  # of the second round
 SURE, PLAIN = 0.95, 0.1  # quantiles: of probabilities where a class is surest, and where it is surely not
-CODE = ("context", "estimate", "inputs", "stages")  # modules of this package whose code decides a stage
+CODE = ("context", "intervals", "inputs", "stages")  # modules of this package whose code decides a stage
 
 
 class OwnStages(Stages):
