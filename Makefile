@@ -48,7 +48,7 @@ lint: $(STAMP)
 lock:
 	$(find_python) && "$$python" -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv==0.13.9
-	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --extra test \
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --extra all --extra test \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	    $(if $(UPGRADE),--upgrade) --output-file requirements.lock pyproject.toml
 

@@ -1,8 +1,10 @@
-"""Named validity checks of what enters the core: scores, labels, transition matrices."""
+"""Named validity checks of what enters the core: scores, labels, transition matrices, and optional packages."""
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -26,6 +28,21 @@ def trusting(yes: bool = True) -> Iterator[None]:
 def values_are_trusted() -> bool:
     """Whether the checks of values are left out, in a block of `trusting`."""
     return _trusting.get()
+
+
+class MissingPackage(ImportError):
+    """An optional package is not installed; the message has the command that installs it."""
+
+
+def needs(module: str, extra: str) -> ModuleType:
+    """Import an optional ``module``. Raises MissingPackage that names the ``extra`` of galc which brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise MissingPackage(
+            f'{package} is needed here and cannot be imported ({error}): pip install "galc[{extra}]"', name=package
+        ) from error
 
 
 def check_labels(labels: Tensor, name: str = "labels") -> Tensor:

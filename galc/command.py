@@ -3,17 +3,20 @@
 import sys
 from collections.abc import Callable
 
+from galc.checks import MissingPackage
+
 Say = Callable[..., None]  # print, or what prints in one process alone
 
 
 def ended(work: Callable[[], int | None], *errors: type[Exception], say: Say = print) -> int:
     """Do ``work`` and return its status (None: 0); 2 after an error of bad input, 130 where it was interrupted.
 
-    Bad input is a ValueError, an OSError, or one of ``errors``: its message is printed to stderr. Others are raised.
+    Bad input is a ValueError, an OSError, a missing optional package, or one of ``errors``: its message is printed to
+    stderr. Others are raised.
     """
     try:
         return work() or 0
-    except (ValueError, OSError, *errors) as error:
+    except (ValueError, OSError, MissingPackage, *errors) as error:
         say(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -17,6 +17,8 @@ from packaging.version import Version
 from galc.store import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PARTS = "images", "study"
+EXTRAS = PROJECT["project"]["optional-dependencies"]
 CONDA_NAMES = {"pytorch": "torch"}
 
 
@@ -27,14 +29,26 @@ def bounds(lines: list[str]) -> dict[str, str]:
 
 
 def needed() -> dict[str, str]:
-    """What pyproject.toml asks for, tests included."""
-    return bounds(PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["test"])
+    """What pyproject.toml asks for with every extra, tests included."""
+    extras = (line for name in (*PARTS, "test") for line in EXTRAS[name])
+    return bounds([*PROJECT["project"]["dependencies"], *extras])
 
 
 def locked() -> list[Requirement]:
     """The pins of requirements.lock."""
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     return [Requirement(line) for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def test_no_package_is_named_twice_and_all_means_every_extra_of_the_program():
+    core, images, study = (bounds(lines) for lines in (PROJECT["project"]["dependencies"], *map(EXTRAS.get, PARTS)))
+    assert not (core.keys() & images.keys() or core.keys() & study.keys() or images.keys() & study.keys())
+    assert EXTRAS["all"] == [f"galc[{','.join(PARTS)}]"]
+
+
+def test_a_light_installation_brings_no_notebooks_no_plots_and_no_image_networks():
+    heavy = {"jupyterlab", "papermill", "distributed", "matplotlib", "plotly", "timm", "torchvision", "pillow"}
+    assert not heavy & bounds(PROJECT["project"]["dependencies"]).keys()
 
 
 def test_environment_yml_asks_for_exactly_what_pyproject_asks_for():
