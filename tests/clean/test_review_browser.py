@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def notebook(browser, folder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
-    code = CODE.format(tests=str(Path(__file__).parent), folder=str(folder), classes=CLASSES)
+    code = CODE.format(tests=str(Path(__file__).parents[1]), folder=str(folder), classes=CLASSES)
     cells = [new_markdown_cell("# Review"), new_code_cell(code), new_markdown_cell("end")]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     path = tmp_path_factory.mktemp("notebooks") / "review.ipynb"
