@@ -10,6 +10,11 @@ STAMP := $(VENV)/.installed
 PARAMS ?= params/table1.yaml
 PAPER := table1 memorization true_correction single_label methods gold_size single_budget beyond
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
+# Absolute: notebooks in JupyterLab have a working directory of their own.
+ifneq ($(GALC_OUTPUTS),)
+override GALC_OUTPUTS := $(abspath $(GALC_OUTPUTS))
+export GALC_OUTPUTS
+endif
 OUT := $(or $(GALC_OUTPUTS),outputs)
 DONE := $(OUT)/.$(basename $(notdir $(PARAMS))).done
 

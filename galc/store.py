@@ -24,12 +24,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 ROOT = Path(__file__).resolve().parents[1]
+CHECKOUT = ROOT if (ROOT / "pyproject.toml").is_file() else None  # None where galc is installed
 DAY = 86400.0  # seconds
 
 
+def typed(path: str | Path) -> Path:
+    """A path as a user types it, absolute: relative ones start at the working directory, ``~`` is the home folder."""
+    return Path(os.path.abspath(Path(path).expanduser()))
+
+
 def outputs() -> Path:
-    """The folder that everything a run writes goes to: ``$GALC_OUTPUTS``, or ``outputs/``; relative to the project."""
-    return ROOT / os.environ.get("GALC_OUTPUTS", "outputs")
+    """The folder that everything a run writes goes to: ``$GALC_OUTPUTS``, or ``outputs/`` of the checkout that galc
+    runs from, or of the working directory where it is installed."""
+    return typed(os.environ.get("GALC_OUTPUTS") or (CHECKOUT or Path()) / "outputs")
 
 
 def digest(value: object) -> str:

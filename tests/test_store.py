@@ -266,12 +266,27 @@ def test_left_over_files_go_with_their_own_entry_or_after_a_day():
     assert young.exists() and kept.exists()  # another process may be writing the one, the other is no left-over
 
 
-def test_a_relative_outputs_folder_is_one_of_the_project(monkeypatch, tmp_path):
+def test_a_relative_outputs_folder_is_one_of_the_working_directory(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GALC_OUTPUTS", "elsewhere")
-    assert store.outputs() == store.ROOT / "elsewhere"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for named, folder in (("elsewhere", "elsewhere"), ("~/runs", "home/runs"), ("../there", "../there")):
+        monkeypatch.setenv("GALC_OUTPUTS", named)
+        assert store.outputs() == Path(os.path.abspath(tmp_path / folder))
+
+
+def test_without_a_name_outputs_are_those_of_the_checkout_or_of_the_working_directory(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GALC_OUTPUTS")
-    assert store.outputs() == store.ROOT / "outputs"
+    assert store.CHECKOUT == store.ROOT and store.outputs() == store.ROOT / "outputs"
+    monkeypatch.setattr(store, "CHECKOUT", None)  # installed: never beside the package
+    assert store.outputs() == tmp_path / "outputs"
+
+
+def test_a_typed_path_starts_at_the_working_directory(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    typed = {"a/b.csv": tmp_path / "a" / "b.csv", "../c": tmp_path.parent / "c", "/d/e": "/d/e", "~/f": "/home/me/f"}
+    assert {name: store.typed(name) for name in typed} == {name: Path(path) for name, path in typed.items()}
 
 
 def test_json_is_written_whole_and_read_back(tmp_path):

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace) -> None:
     started = time.monotonic()
-    out = Path(options.out).expanduser().absolute()
+    out = store.typed(options.out)
     with alone(out):
         run(options, out)
     print(f"done in {time.monotonic() - started:.0f} s")

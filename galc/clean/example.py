@@ -42,7 +42,7 @@ def places(name: str, trusted: str = "", out: str = "") -> Places:
     The copy is made once, in outputs/data, its annotations last and whole; a tenth of its images is trusted unless
     ``trusted`` names others. ``out``: by default outputs/your_data. Raises ValueError as `galc.data.dataset.load` does.
     """
-    folder = data.at_root(out) if out else store.outputs() / "your_data"
+    folder = store.typed(out) if out else store.outputs() / "your_data"
     if name not in NAMES:
         return Places(name, trusted or None, folder)
     copy = noisy_copy(name)

@@ -41,9 +41,10 @@ def load(
                 "--trusted-column image: that column names the images; pass one of 0 and 1 that marks them"
             )
         options["ignore"] = (trusted_column,)
+    source = source if source in data.NAMES else store.typed(source)
     given = Given.of(data.load(source, **options), str(source))
     if trusted_column is not None:
-        marked = trusted.column(data.at_root(source), trusted_column, given.files)
+        marked = trusted.column(store.typed(source), trusted_column, given.files)
         given = replace(given, trusted=marked)
     given = trusted.with_trusted(given, trusted_file, formats.image_folder(source, images))
     for file in given.files:

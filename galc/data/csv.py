@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from galc.data.dataset import MultiLabelData, at_root, inside, labelled, one_split, refuse_duplicates
+from galc import store
+from galc.data.dataset import MultiLabelData, inside, labelled, one_split, refuse_duplicates
 
 csv.field_size_limit(2**31 - 1)  # a cell may name thousands of classes
 
@@ -27,7 +28,7 @@ def csv_table(
     ignore  : columns that are no classes
     """
     one_split(path, split)
-    return read_csv(path, at_root(images) if images else path.parent, path.stem, classes, encoding, ignore)
+    return read_csv(path, store.typed(images) if images else path.parent, path.stem, classes, encoding, ignore)
 
 
 def read_csv(

@@ -21,6 +21,7 @@ from torch import Tensor
 from galc import store
 from galc.checks import check_labels
 
+NAMES = ("pictograms", "pictograms-tiny", "coco2014", "voc2007")  # go before paths
 SHORT = 255  # bytes: no shorter path has a name that is too long
 
 
@@ -122,11 +123,6 @@ def refuse_duplicates(values: Iterable, what: str, mend: str) -> None:
     for value, times in Counter(values).items():
         if times > 1:
             raise ValueError(f"{what} {str(value)!r} comes {times} times; {mend}")
-
-
-def at_root(path: str | Path) -> Path:
-    """An absolute path; relative ones start at the project's folder, whatever the working directory."""
-    return Path(os.path.abspath(store.ROOT / Path(path).expanduser()))
 
 
 def inside(folder: Path, name: object, where: str) -> Path:
@@ -260,7 +256,7 @@ def load(source: str | Path, split: str = "train", **options) -> MultiLabelData:
     source : "pictograms", "pictograms-tiny" (a few of them, small), "coco2014" or "voc2007"; or the path of a folder
              in COCO layout, of one with train.csv and test.csv, of one with a folder for each class (and tags.csv), or
              of one saved by Hugging Face's `datasets`; of one COCO JSON, or of one CSV. Relative paths start at the
-             project's folder.
+             working directory.
     split  : "train" or "test"; a single file has only "train", so that it cannot pass for its own test set
     options: see the function of that source in `galc.data.readers`, e.g. ``images=`` for files
 

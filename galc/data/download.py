@@ -62,7 +62,7 @@ COCO2014 = (
 def data_folder(name: str) -> Path:
     """Where a downloaded data set lies unless told otherwise: $GALC_DATA/name, or outputs()/data/name."""
     root = os.environ.get("GALC_DATA")
-    return (Path(os.path.abspath(store.ROOT / Path(root).expanduser())) if root else store.outputs() / "data") / name
+    return (store.typed(root) if root else store.outputs() / "data") / name
 
 
 def fetch(
@@ -234,9 +234,9 @@ def main(arguments: list[str] | None = None) -> int:
     names = {"coco2014": coco2014, "voc2007": voc2007}
     parser = argparse.ArgumentParser(prog="python -m galc.data.download", description="Fetch a data set; resumes.")
     parser.add_argument("name", choices=names)
-    parser.add_argument("--root", type=Path, help="folder (default: $GALC_DATA/NAME, or outputs/data/NAME)")
+    parser.add_argument("--root", help="folder (default: $GALC_DATA/NAME, or outputs/data/NAME)")
     options = parser.parse_args(arguments)
-    root = options.root or data_folder(options.name)
+    root = store.typed(options.root) if options.root else data_folder(options.name)
     try:
         names[options.name](root)
     except (OSError, ValueError) as error:

@@ -68,7 +68,7 @@ def source_file(source: str | Path, images: str | Path | None = None) -> tuple[P
         return None, Path()
     file = arguments["path"]
     if images is not None:
-        return file, data.at_root(images)
+        return file, store.typed(images)
     return file, readers.find_images(file) if file.suffix.lower() == ".json" else file.parent
 
 

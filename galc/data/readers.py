@@ -18,7 +18,7 @@ from torchvision.datasets import VOCDetection
 from galc import store
 from galc.data.class_folders import class_folders, has_class_folders
 from galc.data.csv import csv_table, read_csv
-from galc.data.dataset import MultiLabelData, at_root, inside, labelled, one_split, refuse_duplicates
+from galc.data.dataset import MultiLabelData, inside, labelled, one_split, refuse_duplicates
 from galc.data.download import data_folder
 from galc.data.hugging_face import is_saved, saved_dataset
 
@@ -37,7 +37,7 @@ def find(source: str | Path) -> tuple[Callable[..., MultiLabelData], dict]:
     named["pictograms-tiny"] = pictograms, {"train": 240, "test": 120, "size": 64}  # to try things out, and for tests
     if source in named:
         return named[source]
-    path = at_root(source)
+    path = store.typed(source)
     if path.is_dir():
         if is_saved(path):
             return saved_dataset, {"root": path}
@@ -66,7 +66,7 @@ def coco2014(split: str, root: str | Path | None = None) -> MultiLabelData:
 
     82,081 and 40,137 labelled images; crowd annotations count as labels.
     """
-    root = at_root(root) if root else data_folder("coco2014")
+    root = store.typed(root) if root else data_folder("coco2014")
     part = {"train": "train2014", "test": "val2014"}[split]
     file = root / "annotations" / f"instances_{part}.json"
     for path in (file, root / part):
@@ -80,7 +80,7 @@ def voc2007(split: str, root: str | Path | None = None) -> MultiLabelData:
 
     An object marked difficult makes no label: it counts neither way in the challenge's evaluation.
     """
-    root = at_root(root) if root else data_folder("voc2007")
+    root = store.typed(root) if root else data_folder("voc2007")
     part = {"train": "trainval", "test": "test"}[split]
     try:
         devkit = VOCDetection(root, year="2007", image_set=part)
@@ -160,7 +160,7 @@ def find_images(annotations: Path) -> Path:
 def coco_json(path: Path, split: str = "train", images: str | Path | None = None) -> MultiLabelData:
     """One COCO JSON; ``images`` is the folder its file names start at (default: as in the COCO layout)."""
     one_split(path, split)
-    return read_coco(path, at_root(images) if images else find_images(path), path.stem)
+    return read_coco(path, store.typed(images) if images else find_images(path), path.stem)
 
 
 def read_coco(path: Path, images: Path, name: str) -> MultiLabelData:

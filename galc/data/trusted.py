@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from galc import store
 from galc.clean.inputs import Given
 from galc.data import dataset as data
 
@@ -26,7 +27,7 @@ def with_trusted(given: Given, trusted: str | Path | None, images: str | Path | 
     """
     if trusted is None:
         return given
-    path = data.at_root(trusted)
+    path = store.typed(trusted)
     if not path.is_file():
         raise FileNotFoundError(f"--trusted {trusted} is missing ({path}); pass a .txt, .csv or .json file")
     if path.suffix.lower() == ".txt" or (path.suffix.lower() == ".csv" and _only_images(path)):

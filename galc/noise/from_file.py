@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from galc.data.dataset import at_root
+from galc import store
 from galc.noise.model import Noise
 
 RATES = ("removed", "added")
@@ -36,7 +36,8 @@ class Table(NamedTuple):
 
 
 def read(path: str | Path, classes: Sequence[str]) -> Noise:
-    """The noise of a file for the K ``classes`` of a data set, in their order. Relative paths start at the project.
+    """The noise of a file for the K ``classes`` of a data set, in their order. Relative paths are those of the
+    working directory.
 
     Raises FileNotFoundError or ValueError that name the file, the class or row at fault, and the mend.
     """
@@ -51,7 +52,7 @@ def read(path: str | Path, classes: Sequence[str]) -> Noise:
 
 def parse(path: str | Path) -> Table:
     """The content of a file, checked in itself: shapes, names, probabilities. Raises as `read` does."""
-    path = at_root(path)
+    path = store.typed(path)
     if path.suffix not in FORMATS:
         raise ValueError(f"{path}: a noise file is one of {', '.join(FORMATS)}")
     if not path.is_file():

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from galc import store
+from galc.data.dataset import NAMES
 from galc.methods.base import METHODS
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -35,6 +36,8 @@ NOISE_KINDS = (  # as in galc.noise.kinds
     "instance-dependent",
 )
 NOISE_FILES = (".csv", ".json", ".npz")  # as in galc.noise.from_file
+# Parameters that may be paths, and what they may be beside them.
+PATHS = {"data": NAMES, "weights": ("auto", "hub", "package", "none"), "noise_kind": NOISE_KINDS}
 
 
 class ParameterError(ValueError):
@@ -83,6 +86,11 @@ class Params(BaseModel):
     folds: Annotated[int, Field(ge=2)] = 3
     fold_epochs: Count = 15
 
+    @field_validator(*PATHS)
+    @classmethod
+    def _whole_path(cls, value: str, field: ValidationInfo) -> str:
+        return located(field.field_name, value)
+
     @field_validator("method")
     @classmethod
     def _known(cls, name: str) -> str:
@@ -105,6 +113,18 @@ class Params(BaseModel):
     def replace(self, **changes) -> "Params":
         """A checked copy with some parameters changed."""
         return checked(self.model_dump() | changes)
+
+
+def located(name: str, value: object) -> object:
+    """The value of a parameter; a path that exists is made absolute, so that other processes find it as well.
+
+    Of a list, each. Relative paths start at the working directory, also those in a study file.
+    """
+    if isinstance(value, list):
+        return [located(name, one) for one in value]
+    if name not in PATHS or not isinstance(value, str) or not value or value in PATHS[name]:
+        return value
+    return str(path) if (path := store.typed(value)).exists() else value
 
 
 def checked(values: dict) -> Params:
@@ -220,6 +240,8 @@ def _study(value: dict, where: str, known: tuple[str, ...]) -> dict:
     for key in ("base", "grid"):
         if not isinstance(study[key], dict):
             raise ParameterError(f"{where}: {key!r} must map names to values, not {type(study[key]).__name__}")
+    for key in ("base", "grid"):
+        study[key] = {name: located(name, value) for name, value in study[key].items()}
     if study["grid"].get("method") == EVERY:
         study["grid"] = study["grid"] | {"method": list(METHODS)}
     if not isinstance(study.get("notebooks", []), list):

@@ -9,11 +9,11 @@ import argparse
 import os
 import sys
 from functools import partial
-from pathlib import Path
 
 import joblib
 import torch
 
+from galc import store
 from galc.command import ended
 from galc.study import run as study
 from galc.study.params import Params
@@ -42,7 +42,7 @@ def _main(options: argparse.Namespace) -> None:
 def points(file: str, overrides: dict[str, str], weights: str | None = None) -> list[Params]:
     """Every run of a study file; a path of ``weights`` is relative to the working directory. Raises ParameterError."""
     if weights is not None:
-        overrides = overrides | {"weights": str(Path(weights).absolute())}
+        overrides = overrides | {"weights": str(store.typed(weights))}
     return plan.read(file, overrides).points
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from os.path import isabs
 from pathlib import Path
 
 import nbformat
@@ -46,7 +47,8 @@ def read(file: str, overrides: dict[str, str]) -> Sweep:
     Raises ParameterError for whatever does not fit, and FileNotFoundError for a notebook that does not exist.
     """
     spec = params.overridden(params.load_study(file), params.from_environment())
-    spec = params.overridden(spec, {"base": {name: _literal(name, value) for name, value in overrides.items()}})
+    values = {name: params.located(name, _literal(name, value)) for name, value in overrides.items()}
+    spec = params.overridden(spec, {"base": values})
     notebook, notebooks = spec.get("notebook", POINT), spec.get("notebooks", [])
     points = list(dict.fromkeys(grid.expand(spec["base"], spec["grid"])))
     known = declared(notebook)
@@ -98,9 +100,12 @@ def notebook_jobs(sweep: Sweep, partial: bool) -> list[Job]:
     """The notebooks after the points; ``partial``: the results are of those runs alone that have finished.
 
     A notebook may show other study files beside this one: it gets the values of this one's base and what goes before
-    every file, but not the lists of this one's grid, which it reads from the file.
+    every file, but not the lists of this one's grid, which it reads from the file; but for lists of paths, which start
+    at this process's working directory.
     """
-    lists = (params.from_environment() or {"grid": {}})["grid"]
+    paths = {name: values for name, values in sweep.grid.items() if name in params.PATHS}
+    lists = {name: values for name, values in paths.items() if any(isabs(str(value)) for value in values)}
+    lists |= (params.from_environment() or {"grid": {}})["grid"]
     spec = {"base": sweep.base, "grid": lists} | ({params.PARTIAL: True} if partial else {})
     file = str(sweep.file.resolve()).removeprefix(f"{store.ROOT}/")
     code = [store.file_digest(path) for path in sorted(Path(grid.__file__).parents[1].rglob("*.py"))]

@@ -31,9 +31,10 @@ def names(copy) -> set[str]:
     return set(Path(copy.trusted).read_text(encoding="utf-8").splitlines())
 
 
-def test_a_users_own_paths_are_left_as_they_are():
+def test_a_users_own_paths_are_left_as_they_are(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     assert places("my/labels.csv", "good.txt", "/x") == ("my/labels.csv", "good.txt", Path("/x"))
-    assert places("my/labels.csv", out="here") == ("my/labels.csv", None, store.ROOT / "here")
+    assert places("my/labels.csv", out="here") == ("my/labels.csv", None, tmp_path / "here")
     assert places("my/labels.csv").out == store.outputs() / "your_data" and not store.outputs().exists()
 
 

@@ -31,6 +31,17 @@ def trusted(given) -> list[str]:
     return ["/".join(given.files[n].parts[-2:]) for n in given.trusted.nonzero()[:, 0].tolist()]
 
 
+def test_every_path_starts_at_the_working_directory_and_the_source_stays_known_elsewhere(source, monkeypatch):
+    write(source, "checked.txt", "x/a.png")
+    second = write(source, "second.csv", "image,labels\nx/b.png,dog\n")
+    second.rename(source.parent / "x" / "second.csv")
+    monkeypatch.chdir(source.parent / "x")
+    plain = load("../mine.csv", "../checked.txt", "..")
+    other = load("../mine.csv", "second.csv", "..")
+    assert trusted(plain) == ["x/a.png"] and trusted(other) == ["x/b.png"]
+    assert plain.source == str(source)
+
+
 def test_without_trusted_images_none_is_and_images_without_a_label_stay(source):
     given = load(source)
     assert not given.trusted.any() and [file.name for file in given.files] == ["a.png", "b.png", "a.png", "c.png"]

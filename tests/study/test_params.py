@@ -248,3 +248,18 @@ def test_a_study_goes_before_another_by_its_values():
 def test_only_the_environment_can_say_that_runs_are_missing(monkeypatch):
     monkeypatch.setenv("GALC_PARAMS", '{"partial": true}')
     assert from_environment() == {"base": {}, "grid": {}, "partial": True}
+
+
+def test_paths_that_exist_are_absolute_from_where_they_are_read_and_names_stay(tmp_path, monkeypatch):
+    for name in ("mine/x", "pictograms/x", "auto", "pair", "own.csv", "w.pth"):
+        store.write_text(tmp_path / name, "")
+    text = "base: {data: mine, weights: w.pth, noise_kind: pair}\ngrid: {noise_kind: [own.csv, symmetric]}\n"
+    study = store.write_text(tmp_path / "study.yaml", text)
+    monkeypatch.chdir(tmp_path)
+    read, plain = load_study(study.name), Params(data="mine", noise_kind="own.csv")
+    named, gone = Params(data="pictograms", weights="auto", noise_kind="pair"), Params(data="gone/x")
+    monkeypatch.chdir("/")  # as in a kernel, or in a worker
+    assert read["base"] == {"data": f"{tmp_path}/mine", "weights": f"{tmp_path}/w.pth", "noise_kind": "pair"}
+    assert read["grid"] == {"noise_kind": [f"{tmp_path}/own.csv", "symmetric"]}
+    assert (plain.data, plain.noise_kind) == (f"{tmp_path}/mine", f"{tmp_path}/own.csv")
+    assert (named.data, named.weights, named.noise_kind, gone.data) == ("pictograms", "auto", "pair", "gone/x")

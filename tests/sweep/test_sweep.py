@@ -175,6 +175,21 @@ def test_a_notebook_of_results_gets_the_study_file_and_its_values(tmp_path, monk
     assert own.parameters["study"] == "params/table1.yaml"
 
 
+def test_notebooks_in_another_folder_find_the_data_that_were_named_from_here(tmp_path, monkeypatch):
+    for name in ("one/x", "two/x", "own.csv"):
+        store.write_text(tmp_path / name, "")
+    text = "grid: {data: [one, two], noise: [0.1]}\nnotebooks: [00_data_and_noise]\n"
+    path = file(tmp_path, text)
+    monkeypatch.chdir(tmp_path)
+    its = read(path, {"noise_kind": "own.csv"})
+    jobs = [*point_jobs(its), *notebook_jobs(its, partial=False)]
+    specs = [json.loads(job.environment["GALC_PARAMS"]) for job in jobs]
+    folders = [f"{tmp_path}/one", f"{tmp_path}/two"]
+    assert [job.parameters["data"] for job in jobs[:2]] == folders
+    assert {spec["base"]["noise_kind"] for spec in specs} == {f"{tmp_path}/own.csv"}
+    assert specs[2]["grid"] == {"data": folders}  # the file itself names them from here
+
+
 # --- from a file to the report ---------------------------------------------------------------------------------------
 
 DECLARED = "data: str = ''\nmethod: str = 'asl'\nnoise: float = 0.1\nseed: int = 0"
