@@ -105,7 +105,7 @@ def measure(stages: OwnStages, truth: Tensor) -> dict:
     row = ranked("galc", stages, known, truth)
     row = {"galc_seconds": time.perf_counter() - started} | row
     started = time.perf_counter()
-    plain = stages.given_probability
+    plain = stages.general.given_probability
     row["cleanlab_seconds"] = time.perf_counter() - started
     for name, probabilities in (("cleanlab", plain), ("cleanlab, q", known)):
         found = [

@@ -86,12 +86,12 @@ def train(cleaning: Cleaning, cleaned: Cleaned) -> Classifier:
     targets, p = cleaned.posterior.clone(), cleaning.params
     for (row, column), present in cleaned.decisions.items():
         targets[row, column] = float(present)
-    key = stages.key | stages.noise_key | {"seed": p.seed, "targets": store.array_digest(targets.numpy())}
+    key = stages.key | {"targets": store.array_digest(targets.numpy())}
 
     def compute():
         checkpoint = store.outputs() / "checkpoints" / f"own-{store.digest(key)}.safetensors"
-        data = stages.training_set(torch.arange(len(targets)), targets)
-        done = stages.fit(data, objectives.plain("asl"), checkpoint)
+        data = stages.general.training_set(torch.arange(len(targets)), targets)
+        done = stages.general.fit(data, objectives.plain("asl"), checkpoint)
         layers = [layer for layer in done.ema if not isinstance(layer, nn.Dropout)]
         arrays = {
             f"{n}/{name}": v.cpu().numpy() for n, layer in enumerate(layers) for name, v in layer.state_dict().items()

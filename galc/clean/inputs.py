@@ -36,7 +36,7 @@ class Given(Labelled):
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Features (n, D) -> what a model takes (n, d), as `galc.study.setup` makes it: (x - mean) @ matrix."""
+    """Features (n, D) -> what a model takes (n, d), as `galc.study.inputs` makes it: (x - mean) @ matrix."""
 
     mean: np.ndarray
     matrix: np.ndarray

@@ -80,7 +80,6 @@ class Cleaning:
 
     def estimated(self, stages: OwnStages) -> store.Entry:
         """The noise with its intervals, and the posterior of all images."""
-        key = stages.key | stages.noise_key | {"seed": self.params.seed}
 
         def compute():
             sources = stages.sources
@@ -93,7 +92,7 @@ class Cleaning:
             posterior = self._posterior(stages, found)
             return arrays | {"posterior": posterior.numpy()}, {"prior": [str(part) for part in found.prior]}
 
-        return self.timed("models and noise", store.cached, "cleaned", key, compute)
+        return self.timed("models and noise", store.cached, "cleaned", stages.key, compute)
 
     def _estimate(self, sources: Tensor, gold: Tensor) -> estimate.Estimated:
         return estimate.estimate(sources, self.given.labels, gold, self.params.seed)

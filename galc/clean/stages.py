@@ -20,9 +20,9 @@ from galc.clean.inputs import Given
 from galc.data.dataset import Split
 from galc.methods import objectives
 from galc.noise.model import Noise, parts
+from galc.study.inputs import Data
 from galc.study.params import Params
-from galc.study.setup import Setup
-from galc.study.stages import Log, Stages
+from galc.study.stages import EVERYTHING, FOLDED, ONCE, Log, Stages
 from galc.training import models
 from galc.training.batch import Loss, TrainingSet
 from galc.training.crossfit import crossfit
@@ -33,38 +33,34 @@ SURE, PLAIN = 0.95, 0.1  # quantiles: of probabilities where a class is surest, 
 CODE = ("context", "intervals", "inputs", "stages")  # modules of this package whose code decides a stage
 
 
-class OwnStages(Stages):
-    """The stages of `galc.study.stages.Stages` for labels that came noisy.
+class OwnInputs:
+    """What `galc.study.stages.Stages` asks of inputs, for labels that came noisy: no noise is drawn, nothing tested.
 
-    ``inputs`` (N, d) float32 are what a model takes of the images. Nothing is tested: the true labels are unknown.
+    ``x`` (N, d) float32 are what a model takes of the images.
     """
 
-    def __init__(self, given: Given, inputs: Tensor, params: Params, log: Log = None):
-        super().__init__(params, log)
-        self.given, self.inputs = given, inputs
+    def __init__(self, given: Given, x: Tensor):
+        build = partial(models.probe, x.shape[1], given.num_classes)
+        digest = store.digest([given.digest, store.array_digest(x.numpy())])
+        self.data = Data(given, None, x, x[:0], build, None, None, digest)
+        gold, silver = (part.nonzero()[:, 0] for part in (given.trusted, ~given.trusted))
+        self.split, self.observed, self.clean = Split(gold, gold[:0], silver, gold[:0]), given.labels, gold
+        self.noise_key = {"own": own_code()}  # the labels are in the digest, and nothing is added to them
 
-    @cached_property
-    def setup(self) -> Setup:
-        build = partial(models.probe, self.inputs.shape[1], self.given.num_classes)
-        digest = store.digest([self.given.digest, store.array_digest(self.inputs.numpy())])
-        return Setup(self.given, self.given, self.inputs, self.inputs[:0], build, None, None, digest)
 
-    @cached_property
-    def split(self) -> Split:
-        gold, silver = (part.nonzero()[:, 0] for part in (self.given.trusted, ~self.given.trusted))
-        none = gold[:0]
-        return Split(gold, none, silver, none)
+class OwnStages:
+    """The stages of a cleaning, made of the general ones, `galc.study.stages.Stages`, on its own inputs."""
 
-    @property
-    def observed(self) -> Tensor:
-        return self.given.labels
+    def __init__(self, given: Given, x: Tensor, params: Params, log: Log = None):
+        self.given, self.params, self.log = given, params, log
+        self.inputs = OwnInputs(given, x)
+        self.general = Stages(self.inputs, params, log)
+        self.split = self.inputs.split
 
     @property
-    def noise_key(self) -> dict:
-        return {"own": own_code()}  # the labels are in the setup's digest, and nothing is added to them
-
-    def monitor(self, model: nn.Module) -> dict:
-        return {}
+    def key(self) -> dict:
+        """What a stage of all images depends on."""
+        return self.general.key(EVERYTHING, ONCE + FOLDED)
 
     @property
     def calibrates(self) -> bool:
@@ -75,8 +71,8 @@ class OwnStages(Stages):
     def start(self) -> Noise:
         """A first estimate of the noise."""
         if not self.calibrates:
-            return anchors(self.given_probability, self.given.labels)
-        return estimate.first(self.clean_posterior[self.split.silver], self._silver_labels)
+            return anchors(self.general.given_probability, self.given.labels)
+        return estimate.first(self.general.clean_posterior[self.split.silver], self.general.silver_labels)
 
     @cached_property
     def sources(self) -> Tensor:
@@ -87,11 +83,11 @@ class OwnStages(Stages):
         """
         known = self.known(self._beside(self._in_context(0, self.start, self._forward)))
         silver, labels = self.split.silver, self.given.labels
-        noise = estimate.first(known[silver], self._silver_labels, self.calibrates)
+        noise = estimate.first(known[silver], self.general.silver_labels, self.calibrates)
 
         def posterior():
             targets = labels.float()
-            targets[silver] = estimate.posterior(known[silver], self._silver_labels, noise)
+            targets[silver] = estimate.posterior(known[silver], self.general.silver_labels, noise)
             return targets, objectives.plain("bce")
 
         return self.second_round(noise, posterior)
@@ -103,7 +99,7 @@ class OwnStages(Stages):
 
     def _beside(self, logits: Tensor) -> Tensor:
         """Logits (N, K) with those of the model of the trusted images, where there is one: (sources, N, K)."""
-        others = [torch.logit(self.clean_posterior, eps=1e-6)] if self.calibrates else []
+        others = [torch.logit(self.general.clean_posterior, eps=1e-6)] if self.calibrates else []
         return torch.stack([logits, *others])
 
     def second_round(self, noise: Noise, learns: Callable[[], tuple[Tensor, Loss]], first: int = 1) -> Tensor:
@@ -112,7 +108,7 @@ class OwnStages(Stages):
 
     def known(self, sources: Tensor) -> Tensor:
         """(N, K) probabilities of `sources`, calibrated where there are trusted images enough."""
-        return self._calibrated(sources) if self.calibrates else sources[0].sigmoid()
+        return self.general.calibrated(sources) if self.calibrates else sources[0].sigmoid()
 
     def _forward(self) -> tuple[Tensor, Loss]:
         """The labels as given, and the loss that corrects for the first estimate of the noise."""
@@ -126,23 +122,23 @@ class OwnStages(Stages):
         ``learns`` gives targets (N, K) and loss; ``noise`` decides what is heard, and what trusted images hear.
         """
         p = self.params
-        key = self.key | self.noise_key | {"seed": p.seed, "model": number, "calibrates": self.calibrates}
+        key = self.key | {"model": number, "calibrates": self.calibrates}
 
         def compute():
-            self._say(f"cross-fitting on all images, their other labels as context: {number + 1}/{1 + MODELS}")
+            self.general.say(f"cross-fitting on all images, their other labels as context: {number + 1}/{1 + MODELS}")
             targets, loss = learns()
             context = as_noisy(self.given.labels, self.given.trusted, noise, p.seed).float()
-            data = self.training_set(torch.cat([self.split.silver, self.split.gold]), targets)
-            data = TrainingSet(torch.cat([self.inputs, context], 1), data.index, data.targets, data.trusted)
+            data = self.general.training_set(torch.cat([self.split.silver, self.split.gold]), targets)
+            data = TrainingSet(torch.cat([self.inputs.data.x, context], 1), data.index, data.targets, data.trusted)
 
             def build() -> nn.Module:
                 torch.manual_seed(p.seed + number)
-                return InContext(self.inputs.shape[1], heard(noise), p.hidden, p.dropout, p.input_dropout)
+                return InContext(self.inputs.data.x.shape[1], heard(noise), p.hidden, p.dropout, p.input_dropout)
 
-            recipe, seed = self.recipe(epochs=p.fold_epochs), p.seed + number
+            recipe, seed = self.general.recipe(epochs=p.fold_epochs), p.seed + number
             return {"logits": crossfit(build, data, loss, recipe, p.folds, seed, log=self.log).numpy()}, {}
 
-        return torch.from_numpy(self.costs.cached("context", key, compute).arrays["logits"])
+        return torch.from_numpy(self.general.costs.cached("context", key, compute).arrays["logits"])
 
 
 def anchors(given: Tensor, labels: Tensor) -> Noise:

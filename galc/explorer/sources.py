@@ -71,7 +71,7 @@ class Runs:
 
     def true(self, run: str, noise: float) -> np.ndarray:
         """The injected C, (K, K), rows sum to 1."""
-        return self.study(run, noise).true.double().numpy()
+        return self.study(run, noise).inputs.true.double().numpy()
 
     def is_ready(self, run: str, noise: float, name: str) -> bool:
         """Whether an estimate is in memory."""

@@ -1,43 +1,77 @@
-"""The data of a study: its images, their split, and the noise that the silver labels get."""
+"""What a study's models are given: images as a model takes them, labels, their split, the noise of silver labels."""
 
-from functools import cache, cached_property
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
 
 from galc import store
-from galc.data.dataset import MultiLabelData, Split, split
-from galc.noise import by_image as noise_weak
-from galc.noise import from_file as noise_file
-from galc.noise import kinds as noise_kinds
-from galc.noise import model as noise
+from galc.data import images
+from galc.data.backbones import build_backbone, weights_digest
+from galc.data.dataset import MultiLabelData, Split, check_pair, load, multi_label, split
+from galc.noise import by_image, from_file, kinds
+from galc.noise.model import Changes, Injected, Noise, changes, none
 from galc.study.params import Params
-from galc.study.setup import INPUTS, Setup, prepare
-from galc.study.stage_cache import Costs
+from galc.training import models
+from galc.training.augment import Augment, to_unit
+from galc.training.batch import Transform
+
+# the parameters that `Data` depend on: studies that agree in them share it
+INPUTS = ("data", "mode", "backbone", "weights", "image_size", "mirror", "components")
 
 
-class NoisyData:
-    """The data set, split and noise of some parameters. The noise is drawn once for (data, split, kind, level)."""
+@dataclass(frozen=True)
+class Data:
+    """Data sets, and what a model takes of their images.
+
+    train, test  : the data sets; test holds images with at least two labels (paper, Sec. 4.1); None: nothing is tested
+    x, test_x    : (N, components) float32, or (N, 3, size, size) uint8 images
+    build        : (hidden, dropout, input_dropout) -> a fresh model
+    augment, prepare : a batch as stored -> as the model takes it, for training and for prediction
+    digest       : identifies x and labels by content
+    """
+
+    train: MultiLabelData
+    test: MultiLabelData | None
+    x: Tensor
+    test_x: Tensor
+    build: Callable[[int, float, float], nn.Module]
+    augment: Transform | None
+    prepare: Transform | None
+    digest: str
+
+
+class Inputs:
+    """The data set, split and noise of some parameters. The noise is drawn once for (data, split, kind, level).
+
+    Nothing is loaded or drawn before it is asked for. `galc.study.stages.Stages` asks for ``data``, ``split``,
+    ``observed``, ``clean`` and ``noise_key``; whoever has these can have stages.
+    """
 
     def __init__(self, params: Params):
-        self.params, self.costs = params, Costs()
+        self.params = params
 
     @cached_property
-    def setup(self) -> Setup:
-        """Data sets, model inputs, and how a model is built."""
+    def data(self) -> Data:
         if self.params.noise_file is not None:
-            noise_file.parse(self.params.noise_file)  # a broken file is an error before any long work
-        return _setup(Params(**{name: getattr(self.params, name) for name in INPUTS}))
+            from_file.parse(self.params.noise_file)  # a broken file is an error before any long work
+        return _prepared(Params(**{name: getattr(self.params, name) for name in INPUTS}))
 
     @property
     def train(self) -> MultiLabelData:
-        return self.setup.train
+        return self.data.train
 
     @property
     def test(self) -> MultiLabelData:
         """The clean test images with at least two labels."""
-        return self.setup.test
+        return self.data.test
 
     @property
     def split_seed(self) -> int:
@@ -61,22 +95,22 @@ class NoisyData:
     # --- noise ---------------------------------------------------------------------------------------------------
 
     @cached_property
-    def noise_model(self) -> noise.Noise:
+    def noise_model(self) -> Noise:
         """The noise of the silver labels: how they are flipped, removed and added."""
-        return self._noise(self.train, self.setup.inputs, self.split.silver)
+        return self._noise(self.train, self.data.x, self.split.silver)
 
-    def _noise(self, data: MultiLabelData, inputs: Tensor, index: Tensor) -> noise.Noise:
+    def _noise(self, data: MultiLabelData, x: Tensor, index: Tensor) -> Noise:
         p, labels = self.params, data.labels[index]
         if p.noise_file is not None:
-            return noise_file.read(p.noise_file, data.classes) if p.noise > 0 else noise.none(data.num_classes)
-        weak = lambda: self._weak_scores(inputs[index], labels)  # noqa: E731
-        request = noise_kinds.Request(labels, p.noise, data.classes, data.groups, self.split_seed, weak)
-        return noise_kinds.make(p.noise_kind, request)
+            return from_file.read(p.noise_file, data.classes) if p.noise > 0 else none(data.num_classes)
+        weak = lambda: self._weak_scores(x[index], labels)  # noqa: E731
+        request = kinds.Request(labels, p.noise, data.classes, data.groups, self.split_seed, weak)
+        return kinds.make(p.noise_kind, request)
 
-    def _weak_scores(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        content = store.array_digest(inputs.numpy(), labels.numpy())
-        key = {"content": content, "seed": self.split_seed, "code": store.file_digest(Path(noise_weak.__file__))}
-        compute = lambda: ({"scores": noise_weak.scores(inputs, labels, self.split_seed).numpy()}, {})  # noqa: E731
+    def _weak_scores(self, x: Tensor, labels: Tensor) -> Tensor:
+        content = store.array_digest(x.numpy(), labels.numpy())
+        key = {"content": content, "seed": self.split_seed, "code": store.file_digest(Path(by_image.__file__))}
+        compute = lambda: ({"scores": by_image.scores(x, labels, self.split_seed).numpy()}, {})  # noqa: E731
         return torch.from_numpy(store.cached("weak", key, compute).arrays["scores"])
 
     @property
@@ -85,7 +119,7 @@ class NoisyData:
         return self.noise_model.transition
 
     @cached_property
-    def injected(self) -> noise.Injected:
+    def injected(self) -> Injected:
         """The silver labels (n, K), clean and noisy, and what was done to them."""
         silver = self.split.silver
         labels, model = self.train.labels[silver], self.noise_model
@@ -104,18 +138,17 @@ class NoisyData:
         return labels
 
     @cached_property
-    def noisy_test(self) -> noise.Injected:
+    def noisy_test(self) -> Injected:
         """The test labels with noise of the same kind, for questions about noisy labels that nothing was trained on."""
-        everything = torch.arange(len(self.test))
         model = self.noise_model
         if model.nature == "instance":  # belongs to its images
-            model = self._noise(self.test, self.setup.test_inputs, everything)
-        return model.inject(self.test.labels, self.params.seed)
+            model = self._noise(self.test, self.data.test_x, torch.arange(len(self.test)))
+        return model.inject(self.test.labels, self.split_seed)
 
     @property
-    def changes(self) -> noise.Changes:
+    def changes(self) -> Changes:
         """How many silver labels each class lost and gained."""
-        return noise.changes(self.injected.clean, self.injected.noisy)
+        return changes(self.injected.clean, self.injected.noisy)
 
     @property
     def kind(self) -> str:
@@ -125,21 +158,95 @@ class NoisyData:
     @property
     def noise_rates(self) -> dict[str, float]:
         """The share of the clean silver labels that are gone, and of the noisy ones that are wrong."""
-        changes = self.changes
-        return {"labels_removed": changes.labels_removed, "labels_added": changes.labels_added}
+        found = self.changes
+        return {"labels_removed": found.labels_removed, "labels_added": found.labels_added}
 
     @property
     def noise_key(self) -> dict:
-        """What the noise depends on beside the data and the split; a file by its content."""
+        """What the noise depends on beside the data and the silver images; a file by its content."""
         p = self.params
         if p.noise == 0:
             return {"noise": 0.0}
         if p.noise_file is None:
-            return {"noise": p.noise, "noise_kind": p.noise_kind}
+            return {"noise": p.noise, "noise_kind": p.noise_kind, "split_seed": self.split_seed}
         model = self.noise_model
-        return {"noise": store.array_digest(*(part.numpy() for part in (model.transition, model.removed, model.added)))}
+        content = store.array_digest(*(part.numpy() for part in (model.transition, model.removed, model.added)))
+        return {"noise": content, "split_seed": self.split_seed}
 
 
-@cache
-def _setup(params: Params) -> Setup:
-    return prepare(params)
+# --- from a data set's name to what a model takes --------------------------------------------------------------------
+
+
+def prepare(p: Params) -> Data:
+    """Load the data sets of ``p`` and make what a model of its mode takes, through the caches.
+
+    Raises ValueError or FileNotFoundError, naming the file, class or parameter, for data that cannot be used.
+    """
+    train, test = load(p.data, "train"), load(p.data, "test")
+    check_pair(train, test)
+    if not len(several := multi_label(test.labels)):
+        raise ValueError(f"{test.name}: no image has two labels or more, and the metrics are taken on these alone")
+    test = test.subset(several)
+    make = {"probe": _probe, "finetune": _finetune}[p.mode]
+    return make(p, train, test)
+
+
+_prepared = lru_cache(maxsize=2)(prepare)  # the latest alone: each holds a whole data set as tensors
+
+
+def _probe(p: Params, train: MultiLabelData, test: MultiLabelData) -> Data:
+    if p.components > len(train):  # before the features are computed; their own number is checked below
+        raise ValueError(f"parameter 'components' = {p.components}: at most {len(train)}, the number of images")
+    size = p.image_size or images.native_size(train)
+    entry = principal_components(*(_features(p, part, size) for part in (train, test)), p.components)
+    x, test_x = (torch.from_numpy(entry.arrays[name]) for name in ("train", "test"))
+    build = partial(models.probe, x.shape[1], train.num_classes)
+    digest = store.digest([entry.record["key"], train.digest, test.digest])
+    return Data(train, test, x, test_x, build, None, None, digest)
+
+
+def _features(p: Params, part: MultiLabelData, size: int) -> np.ndarray:
+    """(N, D) float32 features, with ``mirror`` the mean of those of each image and of its mirror image."""
+    views = []
+    for mirror in (False, True)[: 1 + p.mirror]:
+        torch.manual_seed(0)  # weights="none" draws them: the same ones for both parts, and in every process
+        views.append(images.features(part, p.backbone, p.weights, size, mirror=mirror))
+    return np.mean(views, axis=0)
+
+
+def principal_components(train: np.ndarray, test: np.ndarray, components: int) -> store.Entry:
+    """Features standardised per dimension, then their leading principal components, fitted on all training images.
+
+    Scaled by one number, so that the components keep their relative size: small ones, mostly noise, are then learnt
+    late. Stored, so that every process trains on the same bits.
+    """
+    key = {"train": store.array_digest(train), "test": store.array_digest(test), "components": components}
+
+    def compute():
+        most = min(train.shape)
+        if components > most:
+            raise ValueError(f"parameter 'components' = {components}: at most {most}, the features' rank")
+        pipeline = make_pipeline(StandardScaler(), PCA(components, svd_solver="covariance_eigh"))
+        parts = pipeline.fit_transform(train.astype(np.float64)), pipeline.transform(test.astype(np.float64))
+        scale = 1 / parts[0].std()
+        explained = float(pipeline[-1].explained_variance_ratio_.sum())
+        arrays = dict(zip(("train", "test"), ((scale * part).astype(np.float32) for part in parts), strict=True))
+        return arrays, {"explained_variance": explained}
+
+    return store.cached("components", key, compute)
+
+
+def _finetune(p: Params, train: MultiLabelData, test: MultiLabelData) -> Data:
+    weights = None if p.weights == "none" else weights_digest(build_backbone(p.backbone, p.weights)[0])
+    size = p.image_size or images.native_size(train)
+    pixels = [images.decode(part, size) for part in (train, test)]
+    names = [Path(part.filename).stem for part in pixels]  # made of the images' content: it is not read once more
+    return Data(
+        train,
+        test,
+        *map(torch.from_numpy, pixels),
+        lambda _, dropout, __: models.finetune(p.backbone, train.num_classes, p.weights, dropout),
+        Augment(),
+        to_unit,
+        store.digest([weights, names, train.digest, test.digest]),
+    )

@@ -12,22 +12,26 @@ from galc.methods import filtering, objectives, reweighting
 from galc.methods.base import METHODS, Method
 from galc.methods.refinement import Refined
 from galc.noise.model import Estimate, Noise, parts, whole
+from galc.study.inputs import Inputs
 from galc.study.params import Params
 from galc.study.record import RunRecord, environment
 from galc.study.stage_cache import by_stage
-from galc.study.stages import Log, Stages
+from galc.study.stages import EVERYTHING, FOLDED, ONCE, TRUSTED, Log, Stages
 from galc.training.batch import Loss, TrainingSet
 
 
 class Study(Stages):
     """All stages of one method at one noise level."""
 
+    def __init__(self, params: Params, log: Log = None):
+        super().__init__(Inputs(params), params, log)
+
     @cached_property
     def run_key(self) -> dict:
         """What identifies the run; without the noise for a method that never sees it."""
         method = METHODS[self.params.method]
-        own = {"seed": self.params.seed, "method": method.key}
-        return self.key | own | (self.noise_key if method.sees_noise else {})
+        images = (*(EVERYTHING if method.sees_noise else TRUSTED), "held")
+        return self.key(images, ONCE + FOLDED) | {"method": method.key, "split_seed": self.inputs.split_seed}
 
     @property
     def is_cached(self) -> bool:
@@ -37,20 +41,20 @@ class Study(Stages):
         """All stages of ``params.method``: from the cache, or computed and stored."""
         p = self.params
         for text in self.limits:
-            self._say(f"note: {text}")
+            self.say(f"note: {text}")
         entry = self.costs.cached("run", self.run_key, self._run)
         seconds = by_stage(entry)
         # the run may be shared with other noise levels: these are the parameters that were asked for
         own = {"params": p.model_dump(), "file": entry.path.name, "seconds": seconds, "warnings": self.limits}
         summary = {"method": p.method, "noise": p.noise, "seed": p.seed} | entry.record["summary"]
         if not METHODS[p.method].sees_noise:  # the noise that a shared run was spared is not shared
-            summary |= self.noise_rates
+            summary |= self.inputs.noise_rates
         estimate = entry.arrays.get("estimate")
         return RunRecord(
             summary | {"seconds": sum(seconds.values())},
             entry.record["history"],
             entry.record["details"] | own,
-            self.true,
+            self.inputs.true,
             None if estimate is None else torch.from_numpy(estimate),
             torch.from_numpy(entry.arrays["scores"]),
         )
@@ -59,14 +63,14 @@ class Study(Stages):
     def limits(self) -> list[str]:
         """What the method's estimator cannot say of this noise."""
         name = METHODS[self.params.method].estimator
-        text = estimator.limits(name, self.kind) if name else ""
+        text = estimator.limits(name, self.inputs.kind) if name else ""
         return [text] if text else []
 
     def _run(self) -> tuple[dict, dict]:
         method, checkpoint = METHODS[self.params.method], self._checkpoint("run", self.run_key)
         estimated = self.estimated(method.estimator) if method.estimator else None
         data, loss = self._corrected(method, estimated)
-        self._say(f"step 3: training g, {method.title}")
+        self.say(f"step 3: training g, {method.title}")
         choose = self.gold_mAP if method.gold_stop else None
         done = self.fit(data, loss, checkpoint, method.dropout, choose, mixup=method.mixup)
         logits = self.test_logits(done.model)
@@ -77,7 +81,7 @@ class Study(Stages):
         best = max(done.history, key=lambda record: record["mAP"])
         summary = (
             result
-            | (self.noise_rates if method.sees_noise else {})
+            | (self.inputs.noise_rates if method.sees_noise else {})
             | {
                 "epoch": done.epoch,  # whose weights these are: the last one, or the one chosen on held-out gold images
                 "CF1_calibrated": at_half["CF1"],
@@ -91,9 +95,9 @@ class Study(Stages):
         )
         estimate = self.estimate(method.estimator) if method.estimator else None
         if estimate is not None:
-            errors = estimator.matrix_error(estimate, self.true)
+            errors = estimator.matrix_error(estimate, self.inputs.true)
             if isinstance(estimated, Noise):
-                errors |= estimator.rate_error(estimated, self.noise_model)
+                errors |= estimator.rate_error(estimated, self.inputs.noise_model)
             summary |= {f"C_{k}": v for k, v in errors.items()}
         details = {
             "params": self.params.model_dump(),
@@ -101,7 +105,7 @@ class Study(Stages):
             "images": len(data.targets),
             "held_out": len(self.gold_fold) if method.gold_stop else 0,
             "fallback": self._fallback(),
-            "split": self.split_digest,
+            "split": self.inputs.split_digest,
             **environment(),
         }
         arrays = {"scores": scores.numpy()} | ({} if estimate is None else {"estimate": estimate.numpy()})
@@ -113,7 +117,7 @@ class Study(Stages):
         held = self.split.held
         if not len(held):
             return {}
-        logits = self.predict(model, self.setup.inputs, held)
+        logits = self.predict(model, self.inputs.data.x, held)
         held_scores, labels = torch.sigmoid(logits), self.train.labels[held]
         threshold = metrics.best_threshold(held_scores, labels)
         at_gold = metrics.evaluate(scores, self.test.labels, threshold)
@@ -159,15 +163,15 @@ class Study(Stages):
         silver = self.split.silver
         soft = self.train.labels.float()
         known = (self.noisy_posterior if rounds == 1 else self.second_posterior(estimate))[silver]
-        soft[silver] = self.posterior_labels(known, self._silver_labels, estimate)
+        soft[silver] = self.posterior_labels(known, self.silver_labels, estimate)
         return soft
 
     def importance(self, estimate: Estimate) -> Tensor:
         """(N, K) weights of the labels: 1 for trusted images, importance weights for silver images."""
         silver = self.split.silver
         weights = torch.ones(self.train.labels.shape)
-        known = self.shifted(self.noisy_posterior[silver], self._silver_labels, estimate)
-        weights[silver] = reweighting.importance(known, self._silver_labels, *parts(estimate))
+        known = self.shifted(self.noisy_posterior[silver], self.silver_labels, estimate)
+        weights[silver] = reweighting.importance(known, self.silver_labels, *parts(estimate))
         return weights
 
     def plausible(self, _: None = None) -> Tensor:
@@ -175,7 +179,7 @@ class Study(Stages):
         filtering.require()
         silver = self.split.silver
         weights = torch.ones(self.train.labels.shape)
-        weights[silver] = 1 - filtering.suspicious(self.given_probability[silver], self._silver_labels).float()
+        weights[silver] = 1 - filtering.suspicious(self.given_probability[silver], self.silver_labels).float()
         return weights
 
     def _fallback(self) -> dict:

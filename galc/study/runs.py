@@ -153,7 +153,7 @@ def estimator_errors(points: Sequence[Params], names: Sequence[str]) -> pd.DataF
         stages = study.Study(point)
         del own["method"]
         for name in names:
-            rows.append({"estimator": name} | own | estimator.matrix_error(stages.estimate(name), stages.true))
+            rows.append({"estimator": name} | own | estimator.matrix_error(stages.estimate(name), stages.inputs.true))
     return pd.DataFrame(rows)
 
 

@@ -6,7 +6,7 @@ A stage is stored under a key made of the parameters it depends on, the content 
 computes it: shared stages are computed once, whoever asks first, and a result is never older than its code.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -15,14 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from galc import metrics, store
+from galc.data.dataset import MultiLabelData, Split
 from galc.estimators import attribution
 from galc.estimators import base as estimator
 from galc.estimators.label_sets import LabelSets
 from galc.losses.asl import calibrate_logits
 from galc.methods import objectives
 from galc.noise.model import Estimate, Noise, parts, whole
-from galc.study.inputs import NoisyData
+from galc.study.inputs import Inputs
 from galc.study.params import Params
+from galc.study.stage_cache import Costs
 from galc.training.batch import Loss, TrainingSet
 from galc.training.crossfit import Platt, crossfit, folds
 from galc.training.loop import Fit, Recipe, fit
@@ -33,6 +35,15 @@ Log = Callable[[str], None] | None
 SCIENCE = ("losses", "noise", "estimators", "training", "methods", "study", "checks.py", "metrics.py")
 
 PARTS = ("transition", "removed", "added")  # of an estimate that is a whole Noise
+
+# Of the key of a stage. What else decides what models are given (data set, image size, weights, ...) is in the digest
+# of the inputs, by content.
+TRAINING = (
+    *("mode", "backbone", "hidden", "dropout", "input_dropout"),
+    *("batch_size", "learning_rate", "weight_decay", "ema_decay", "bf16", "compile"),
+)
+ONCE, FOLDED = ("epochs",), ("folds", "fold_epochs")  # how long: a model of all images, or one a fold
+TRUSTED, EVERYTHING = ("gold", "single"), ("gold", "single", "silver")
 
 
 @cache
@@ -45,23 +56,49 @@ def code_digest() -> str:
     return store.digest([store.file_digest(file) for file in files])
 
 
-class Stages(NoisyData):
-    """The stages of one data set, split, noise level and seed, shared by all methods."""
+class Stages:
+    """The stages of one data set, split, noise level and seed, shared by all methods.
 
-    def __init__(self, params: Params, log: Log = None):
-        super().__init__(params)
-        self.log = log
+    ``inputs``: what models are given, `galc.study.inputs.Inputs` or whatever has its ``data``, ``split``, ``observed``,
+    ``clean`` and ``noise_key``; ``params``: model, recipe, folds and seed.
+    """
 
-    @cached_property
-    def key(self) -> dict:
-        """What all stages of this study depend on, beside the noise and the seed."""
-        p = self.params
-        # what else decides the inputs (data set, backbone, image size, ...) is in the setup's digest, by content
-        names = "gold_fraction gold_holdout single_label_limit mode backbone weights hidden dropout input_dropout"
-        names += " epochs batch_size learning_rate weight_decay ema_decay bf16 compile folds fold_epochs"
-        values = {name: getattr(p, name) for name in names.split()}
-        values["split"] = self.split_digest
-        return values | {"split_seed": self.split_seed, "data": self.setup.digest, "code": code_digest()}
+    def __init__(self, inputs: Inputs, params: Params, log: Log = None):
+        self.inputs, self.params, self.log, self.costs = inputs, params, log, Costs()
+
+    @property
+    def train(self) -> MultiLabelData:
+        return self.inputs.data.train
+
+    @property
+    def test(self) -> MultiLabelData:
+        return self.inputs.data.test
+
+    @property
+    def split(self) -> Split:
+        return self.inputs.split
+
+    @property
+    def observed(self) -> Tensor:
+        """(N, K) bool labels as a user would get them: noisy for silver images, clean for all others."""
+        return self.inputs.observed
+
+    @property
+    def silver_labels(self) -> Tensor:
+        """(n, K) bool, the noisy labels of the silver images."""
+        return self.observed[self.split.silver]
+
+    def key(self, parts: Sequence[str], lengths: Sequence[str]) -> dict:
+        """What models depend on that are trained on these ``parts`` of the split, for these ``lengths``.
+
+        Data, images and model inputs by content, model and recipe, seed and code; the noise where silver images are
+        among them, since all others are clean.
+        """
+        p, split = self.params, self.split
+        key = {name: getattr(p, name) for name in (*TRAINING, *lengths)}
+        key |= {part: store.array_digest(getattr(split, part).numpy()) for part in parts}
+        key |= self.inputs.noise_key if "silver" in parts else {}
+        return key | {"seed": p.seed, "data": self.inputs.data.digest, "code": code_digest()}
 
     # --- training ------------------------------------------------------------------------------------------------
 
@@ -69,7 +106,7 @@ class Stages(NoisyData):
         """A fresh model, its weights drawn from the seed."""
         torch.manual_seed(self.params.seed)
         p = self.params
-        return self.setup.build(p.hidden, *((p.dropout, p.input_dropout) if dropout else (0.0, 0.0)))
+        return self.inputs.data.build(p.hidden, *((p.dropout, p.input_dropout) if dropout else (0.0, 0.0)))
 
     def recipe(self, **changes) -> Recipe:
         p = self.params
@@ -81,7 +118,7 @@ class Stages(NoisyData):
         targets = self.observed if targets is None else targets
         trusted = torch.ones(len(self.train), dtype=torch.bool)
         trusted[self.split.silver] = False
-        return TrainingSet(self.setup.inputs, index, targets[index].float(), trusted[index])
+        return TrainingSet(self.inputs.data.x, index, targets[index].float(), trusted[index])
 
     def monitor(self, model: nn.Module) -> dict:
         """Metrics of a model on the clean test images; recorded, never selected by, and no part of a method's cost."""
@@ -89,11 +126,11 @@ class Stages(NoisyData):
             return metrics.evaluate(torch.sigmoid(self.test_logits(model)), self.test.labels)
 
     def test_logits(self, model: nn.Module) -> Tensor:
-        return self.predict(model, self.setup.test_inputs)
+        return self.predict(model, self.inputs.data.test_x)
 
     def predict(self, model: nn.Module, inputs: Tensor, index: Tensor | None = None) -> Tensor:
         """(n, K) logits for ``inputs[index]`` (all without index), in the precision of the training."""
-        return predict(model, inputs, index, self.setup.prepare, bf16=self.params.bf16)
+        return predict(model, inputs, index, self.inputs.data.prepare, bf16=self.params.bf16)
 
     @cached_property
     def gold_fold(self) -> Tensor:
@@ -102,11 +139,11 @@ class Stages(NoisyData):
         Those that no method trains on (``gold_holdout``); where there are none, a fifth of the gold images.
         """
         gold, held = self.split.gold, self.split.held
-        return held if len(held) else gold[folds(len(gold), 5, self.split_seed) == 0]
+        return held if len(held) else gold[folds(len(gold), 5, self.inputs.split_seed) == 0]
 
     def gold_mAP(self, model: nn.Module) -> float:
         """mAP on the held-out gold images, over the classes that they have."""
-        logits = self.predict(model, self.setup.inputs, self.gold_fold)
+        logits = self.predict(model, self.inputs.data.x, self.gold_fold)
         return metrics.evaluate(torch.sigmoid(logits), self.train.labels[self.gold_fold])["mAP"]
 
     def fit(
@@ -124,8 +161,8 @@ class Stages(NoisyData):
             loss,
             self.recipe(**recipe),
             self.params.seed,
-            transform=self.setup.augment,
-            monitor=self.monitor,
+            transform=self.inputs.data.augment,
+            monitor=None if self.test is None else self.monitor,
             choose=choose,
             checkpoint=checkpoint,
             log=self.log,
@@ -134,26 +171,28 @@ class Stages(NoisyData):
     def crossfit(
         self,
         what: str,
+        key: dict,
         data: TrainingSet,
         loss: Loss,
         relabel: Callable[[TrainingSet], TrainingSet] | None = None,
-        **recipe,
     ) -> Tensor:
-        """(N, K) logits for all training images, each from models that have not seen it; ``what`` names them."""
+        """(N, K) logits for all images, each from models that have not seen it.
+
+        ``what`` and the ``key`` of the stage that asks for it decide, with the data, from which checkpoints it goes on.
+        """
         its = store.array_digest(*(part.numpy() for part in (data.index, data.targets)))
-        key = self.key | self.noise_key | {"seed": self.params.seed, "what": what, "data": its}
         return crossfit(
             self.build,
             data,
             loss,
-            self.recipe(**recipe),
+            self.recipe(epochs=self.params.fold_epochs),
             self.params.folds,
             self.params.seed,
-            transform=self.setup.augment,
-            prepare=self.setup.prepare,
+            transform=self.inputs.data.augment,
+            prepare=self.inputs.data.prepare,
             log=self.log,
             relabel=relabel,
-            checkpoint=self._checkpoint("crossfit", key),
+            checkpoint=self._checkpoint("crossfit", key | {"what": what, "its": its}),
         )
 
     # --- stages --------------------------------------------------------------------------------------------------
@@ -161,13 +200,13 @@ class Stages(NoisyData):
     @property
     def silver(self) -> store.Entry:
         """Step 1: f, trained with ASL on the noisy silver images. Logits for all training and test images."""
-        key = self.key | self.noise_key | {"seed": self.params.seed}
+        key = self.key(("silver",), ONCE)
 
         def compute():
-            self._say("step 1: training f on the silver images")
+            self.say("step 1: training f on the silver images")
             checkpoint = self._checkpoint("silver", key)
             done = self.fit(self.training_set(self.split.silver), objectives.plain("asl"), checkpoint)
-            train = self.predict(done.model, self.setup.inputs)
+            train = self.predict(done.model, self.inputs.data.x)
             arrays = {"logits": train.numpy(), "test_logits": self.test_logits(done.model).numpy()}
             checkpoint.unlink(missing_ok=True)
             return arrays, {"history": done.history}
@@ -180,15 +219,13 @@ class Stages(NoisyData):
 
         Knows nothing of the noisy labels, so one serves all noise levels.
         """
-        key = self.key | {"seed": self.params.seed}
+        key = self.key(TRUSTED, FOLDED)
 
-        def compute():
-            self._say("cross-fitting a model of the clean labels on the trusted images")
-            data = self.training_set(self.clean, self.train.labels)
-            logits = self.crossfit("clean", data, objectives.plain("asl"), epochs=self.params.fold_epochs)
-            return {"probabilities": self._calibrated(calibrate_logits(logits)).numpy()}, {}
+        def compute() -> Tensor:
+            data = self.training_set(self.inputs.clean, self.train.labels)
+            return self.calibrated(calibrate_logits(self.crossfit("clean", key, data, objectives.plain("asl"))))
 
-        return torch.from_numpy(self.costs.cached("clean", key, compute).arrays["probabilities"])
+        return self._probabilities("clean", key, "cross-fitting a model of the clean labels on trusted images", compute)
 
     @property
     def noisy_posterior(self) -> Tensor:
@@ -197,20 +234,16 @@ class Stages(NoisyData):
         BCE, forward-corrected with the noise that the clean-label model h finds; each image is predicted by a model
         that has not seen its labels. Stacked with h, by weights that the gold images give.
         """
-        key = self.key | self.noise_key | {"seed": self.params.seed}
+        key = self.key(EVERYTHING, FOLDED)
 
-        def compute():
-            start = attribution.estimate(self.clean_posterior[self.split.silver], self._silver_labels)
+        def compute() -> Tensor:
+            start = attribution.estimate(self.clean_posterior[self.split.silver], self.silver_labels)
             rate = 1 - float(start.arrivals.diagonal().mean())
-            self._say(f"cross-fitting on all images, corrected by a first C (of a label, {rate:.3f} do not stay)")
-            data = self.training_set(torch.cat([self.split.silver, self.clean]))
-            transition, added = parts(start)
-            loss = objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))
-            logits = self.crossfit("noisy", data, loss, epochs=self.params.fold_epochs)
-            clean = torch.logit(self.clean_posterior, eps=1e-6)
-            return {"probabilities": self._calibrated(torch.stack([logits, clean])).numpy()}, {"rate": rate}
+            self.say(f"cross-fitting on all images, corrected by a first C (of a label, {rate:.3f} do not stay)")
+            logits = self.crossfit("noisy", key, self._everything(), _forward(start))
+            return self.calibrated(torch.stack([logits, torch.logit(self.clean_posterior, eps=1e-6)]))
 
-        return torch.from_numpy(self.costs.cached("posterior", key, compute).arrays["probabilities"])
+        return self._probabilities("posterior", key, "", compute)
 
     def second_posterior(self, estimate: Estimate) -> Tensor:
         """(N, K) calibrated probabilities of the clean labels, cross-fitted on posterior labels instead of noisy ones.
@@ -219,16 +252,13 @@ class Stages(NoisyData):
         cross-fitting, a calibration and Bayes' rule within the other folds alone. The estimate of the noise is one
         for all folds, a count over all noisy labels.
         """
-        p = self.params
-        transition, added = parts(estimate)
-        digest = store.array_digest(*(part.numpy() for part in (transition, added) if part is not None))
-        key = self.key | self.noise_key | {"seed": p.seed, "estimate": digest}
-        forward = objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))
+        digest = store.array_digest(*(part.numpy() for part in parts(estimate) if part is not None))
+        key = self.key(EVERYTHING, FOLDED) | {"estimate": digest}
         gold = torch.zeros(len(self.train), dtype=torch.bool)
         gold[self.split.gold] = True
 
         def first_round(part: TrainingSet) -> TrainingSet:
-            logits = self.crossfit("first", part, forward, epochs=p.fold_epochs)
+            logits = self.crossfit("first", key, part, _forward(estimate))
             its_gold, noisy = part.index[gold[part.index]], ~part.trusted
             platt = Platt(self.train.num_classes).fit(logits[its_gold], self.train.labels[its_gold])
             targets = part.targets.clone()
@@ -236,13 +266,19 @@ class Stages(NoisyData):
             targets[noisy] = self.posterior_labels(known, targets[noisy].bool(), estimate)
             return replace(part, targets=targets)
 
-        def compute():
-            self._say("second round: cross-fitting on the posterior labels of the first, nested")
-            data = self.training_set(torch.cat([self.split.silver, self.clean]))
-            logits = self.crossfit("second", data, objectives.plain("bce"), first_round, epochs=p.fold_epochs)
-            return {"probabilities": self._calibrated(logits).numpy()}, {}
+        def compute() -> Tensor:
+            data, loss = self._everything(), objectives.plain("bce")
+            return self.calibrated(self.crossfit("second", key, data, loss, first_round))
 
-        return torch.from_numpy(self.costs.cached("second", key, compute).arrays["probabilities"])
+        says = "second round: cross-fitting on the posterior labels of the first, nested"
+        return self._probabilities("second", key, says, compute)
+
+    @property
+    def given_probability(self) -> Tensor:
+        """(N, K) probabilities of the labels as given, noisy or not, by plain BCE cross-fitted on all images."""
+        key = self.key(EVERYTHING, FOLDED)
+        compute = lambda: self.crossfit("given", key, self._everything(), objectives.plain("bce")).sigmoid()  # noqa: E731
+        return self._probabilities("given", key, "cross-fitting a model of the labels as given", compute)
 
     def posterior_labels(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
         """P(clean label | observed labels, x) (n, K) from q, ``known`` (n, K), and the observed ``labels`` (n, K)."""
@@ -252,26 +288,13 @@ class Stages(NoisyData):
         """q, ``known`` (n, K), shifted to each image's number of ``labels`` (n, K) where the noise keeps it."""
         return known if parts(estimate)[1] is not None else attribution.match_counts(known, labels.sum(1))
 
-    @property
-    def given_probability(self) -> Tensor:
-        """(N, K) probabilities of the labels as given, noisy or not, by plain BCE cross-fitted on all images."""
-        key = self.key | self.noise_key | {"seed": self.params.seed}
-
-        def compute():
-            self._say("cross-fitting a model of the labels as given")
-            data = self.training_set(torch.cat([self.split.silver, self.clean]))
-            logits = self.crossfit("given", data, objectives.plain("bce"), epochs=self.params.fold_epochs)
-            return {"probabilities": logits.sigmoid().numpy()}, {}
-
-        return torch.from_numpy(self.costs.cached("given", key, compute).arrays["probabilities"])
-
     def evidence(self) -> dict[str, Callable[[], Tensor]]:
         """What estimators may ask for, by the names of their arguments; nothing is computed before it is asked."""
         gold, single, silver = self.split.gold, self.split.single, self.split.silver
         logits = lambda index: torch.from_numpy(self.silver.arrays["logits"])[index]  # noqa: E731
         return {
-            "noise": lambda: self.noise_model,
-            "true": lambda: self.true,
+            "noise": lambda: self.inputs.noise_model,
+            "true": lambda: self.inputs.true,
             "gold_logits": lambda: logits(gold),
             "gold_labels": lambda: self.train.labels[gold],
             "single_logits": lambda: logits(single),
@@ -279,7 +302,7 @@ class Stages(NoisyData):
             "gold_clean": lambda: self.clean_posterior[gold],
             "single_clean": lambda: self.clean_posterior[single],
             "silver_logits": lambda: logits(silver),
-            "silver_labels": lambda: self._silver_labels,
+            "silver_labels": lambda: self.silver_labels,
             "silver_posterior": lambda: self.noisy_posterior[silver],
         }
 
@@ -291,7 +314,7 @@ class Stages(NoisyData):
     def estimated(self, name: str) -> Estimate:
         """Step 2: all that the named estimator says, C (K, K) or a whole `galc.noise.model.Noise`."""
         wanted = estimator.needs(name)
-        key = self.key | self.noise_key | {"seed": self.params.seed, "estimator": name}
+        key = self.key(EVERYTHING, ONCE + FOLDED) | {"estimator": name}
 
         def compute():
             evidence = self.evidence()
@@ -304,19 +327,34 @@ class Stages(NoisyData):
         parts = [torch.from_numpy(arrays[part]) for part in PARTS if part in arrays]
         return Noise(*parts) if len(parts) > 1 else parts[0]
 
-    @property
-    def _silver_labels(self) -> Tensor:
-        return self.observed[self.split.silver]
-
-    def _calibrated(self, logits: Tensor) -> Tensor:
+    def calibrated(self, logits: Tensor) -> Tensor:
         """(N, K) probabilities of logits (N, K), or of several sources (sources, N, K), by the gold images."""
         gold, sources = self.split.gold, len(logits) if logits.ndim == 3 else 1
         platt = Platt(self.train.num_classes, sources).fit(logits[..., gold, :], self.train.labels[gold])
         return platt.probabilities(logits)
 
+    def _everything(self) -> TrainingSet:
+        """All images, with the labels a user would get."""
+        return self.training_set(torch.cat([self.split.silver, self.inputs.clean]))
+
+    def _probabilities(self, stage: str, key: dict, says: str, compute: Callable[[], Tensor]) -> Tensor:
+        """(N, K) probabilities that are a stage of their own; ``says`` what is done where they are not stored yet."""
+
+        def stored():
+            self.say(says)
+            return {"probabilities": compute().numpy()}, {}
+
+        return torch.from_numpy(self.costs.cached(stage, key, stored).arrays["probabilities"])
+
     def _checkpoint(self, stage: str, key: dict) -> Path:
         return store.outputs() / "checkpoints" / f"{stage}-{store.digest(key)}.safetensors"
 
-    def _say(self, text: str) -> None:
-        if self.log is not None:
+    def say(self, text: str) -> None:
+        if self.log is not None and text:
             self.log(text)
+
+
+def _forward(estimate: Estimate) -> Loss:
+    """BCE, forward-corrected by an estimate for all but trusted images."""
+    transition, added = parts(estimate)
+    return objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))

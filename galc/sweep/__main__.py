@@ -14,9 +14,9 @@ from galc import store
 from galc.command import ended
 from galc.study import run as study
 from galc.study import runs as grid
+from galc.study.inputs import INPUTS
 from galc.study.params import Params
 from galc.study.record import RunRecord
-from galc.study.setup import INPUTS
 from galc.study.workers import WorkerError, Workers
 from galc.sweep import kernel, plan, results
 from galc.sweep import page as report

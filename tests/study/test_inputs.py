@@ -11,7 +11,7 @@ from galc.estimators import base as estimator
 from galc.noise import from_file as noise_file
 from galc.noise.kinds import KINDS, NATURES
 from galc.study import run as study
-from galc.study.inputs import NoisyData
+from galc.study.inputs import Inputs
 from galc.study.params import NOISE_FILES, NOISE_KINDS, ParameterError, checked
 from galc.study.run import Study
 
@@ -42,7 +42,7 @@ def test_every_kind_goes_through_all_stages_and_reports_both_rates(kind, method,
     p = checked(grouped | {"noise_kind": kind, "noise": 0.3, "method": method})
     lines = []
     record = study.run(p, log=lines.append)
-    its = Study(p)
+    its = Inputs(p)
     silver = its.split.silver
     clean, noisy = its.train.labels[silver], its.observed[silver]
     assert torch.equal(its.observed[its.clean], its.train.labels[its.clean])  # trusted labels stay as they are
@@ -64,18 +64,18 @@ def test_every_kind_goes_through_all_stages_and_reports_both_rates(kind, method,
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_is_drawn_once_for_data_split_and_kind(kind, grouped):
     p = checked(grouped | {"noise_kind": kind, "noise": 0.3, "seed": 3, "split_seed": 0})
-    first = NoisyData(p).observed
+    first = Inputs(p).observed
     for change in ({"method": "asl"}, {"epochs": 7}, {"seed": 5}, {"single_label_limit": 1}):
-        assert torch.equal(NoisyData(p.replace(**change)).observed, first), change
-    other = NoisyData(p.replace(split_seed=1))
-    silver = torch.tensor(sorted(set(other.split.silver.tolist()) & set(NoisyData(p).split.silver.tolist())))
+        assert torch.equal(Inputs(p.replace(**change)).observed, first), change
+    other = Inputs(p.replace(split_seed=1))
+    silver = torch.tensor(sorted(set(other.split.silver.tolist()) & set(Inputs(p).split.silver.tolist())))
     assert not torch.equal(other.observed[silver], first[silver])
 
 
 def test_without_noise_all_kinds_are_one(grouped):
-    keys = [NoisyData(checked(grouped | {"noise_kind": kind, "noise": 0.0})).noise_key for kind in KINDS]
+    keys = [Inputs(checked(grouped | {"noise_kind": kind, "noise": 0.0})).noise_key for kind in KINDS]
     assert all(key == keys[0] for key in keys)
-    its = NoisyData(checked(grouped | {"noise_kind": "instance-dependent", "noise": 0.0}))
+    its = Inputs(checked(grouped | {"noise_kind": "instance-dependent", "noise": 0.0}))
     assert torch.equal(its.observed, its.train.labels)
     assert its.noise_rates == {"labels_removed": 0, "labels_added": 0}
 
@@ -88,12 +88,12 @@ def test_labels_that_vanish_and_appear_enter_the_loss(grouped):
     assert not torch.equal(whole.scores, study.run(p.replace(method="asl")).scores)
     estimated = Study(p).estimated("true")
     assert estimated.removed.min() > 0 and not estimated.keeps_count
-    torch.testing.assert_close(estimated.arrivals.sum(1), 1 - Study(p).noise_model.removed)
+    torch.testing.assert_close(estimated.arrivals.sum(1), 1 - Inputs(p).noise_model.removed)
 
 
 def test_the_test_labels_get_the_same_noise(grouped):
     for kind in KINDS:
-        its = NoisyData(checked(grouped | {"noise_kind": kind, "noise": 0.3}))
+        its = Inputs(checked(grouped | {"noise_kind": kind, "noise": 0.3}))
         noisy = its.noisy_test
         assert torch.equal(noisy.clean, its.test.labels) and not torch.equal(noisy.noisy, its.test.labels)
         if kind != "instance-dependent":
@@ -106,7 +106,7 @@ def test_the_test_labels_get_the_same_noise(grouped):
 @pytest.fixture
 def own(grouped, tmp_path):
     """Parameters with a noise file: red becomes blue, green vanishes, pink appears."""
-    names = list(NoisyData(checked(grouped)).train.classes)
+    names = list(Inputs(checked(grouped)).train.classes)
     matrix = torch.eye(7)
     matrix[0, 0], matrix[0, 2] = 0.625, 0.375
     rates = {"removed": [0, 0.5, 0, 0, 0, 0, 0], "added": [0, 0, 0, 0, 0.2, 0, 0]}
@@ -118,13 +118,13 @@ def own(grouped, tmp_path):
 def test_a_file_is_taken_as_it_is_whatever_the_level(own):
     p, _ = own
     record = study.run(p)
-    changes = Study(p).changes
+    changes = Inputs(p).changes
     for k, rate in {0: 0.375, 1: 0.5, 2: 0.0}.items():
         assert changes.removed[k].item() == pytest.approx(rate, abs=0.51 / changes.labels[k].item())
     assert changes.gained[4] > 0 and changes.gained[[0, 1, 3, 5, 6]].sum() == 0
     assert record.true[0, 2].item() == pytest.approx(0.375)
     assert study.run(p.replace(noise=0.9)).details["file"] == record.details["file"]
-    assert torch.equal(Study(p.replace(noise=0.0)).observed, Study(p).train.labels)
+    assert torch.equal(Inputs(p.replace(noise=0.0)).observed, Inputs(p).train.labels)
 
 
 def test_a_file_of_other_content_is_another_run(own):
@@ -140,7 +140,7 @@ def test_a_file_of_other_content_is_another_run(own):
 def test_a_broken_file_stops_before_any_work(own, monkeypatch):
     p, path = own
     path.write_text("{")
-    monkeypatch.setattr("galc.study.inputs.prepare", lambda _: pytest.fail("features before the file was read"))
+    monkeypatch.setattr("galc.study.inputs._prepared", lambda _: pytest.fail("features before the file was read"))
     with pytest.raises(ValueError, match=r"noise\.json is no valid JSON"):
         study.run(p)
 
@@ -160,10 +160,10 @@ def test_a_kind_that_there_is_not_is_refused_with_the_choices(tiny):
 
 
 def test_an_image_with_all_classes_stops_flips_alone(tiny):
-    its = NoisyData(checked(tiny | {"noise_kind": "missing"}))
+    its = Inputs(checked(tiny | {"noise_kind": "missing"}))
     labels = its.train.labels.clone()
     labels[its.split.silver[4]] = True
-    its.__dict__["setup"] = dataclasses.replace(
-        its.setup, train=dataclasses.replace(its.train, name="full", labels=labels)
+    its.__dict__["data"] = dataclasses.replace(
+        its.data, train=dataclasses.replace(its.train, name="full", labels=labels)
     )
     assert its.injected.removed.any()

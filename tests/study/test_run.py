@@ -90,7 +90,7 @@ def test_every_method_runs_and_leaves_a_complete_record(name, done, tiny):
     assert details["seconds"]["run"] > 0 and record.summary["seconds"] == sum(details["seconds"].values())
     assert details["steps"] == 2 * -(-details["images"] // 16)
     entry = store.read(folder / "cache" / "run" / details["file"])
-    assert {"data", "split", "code", "seed", "method", "epochs", "learning_rate"} <= set(entry.record["key"])
+    assert {"data", "held", "code", "seed", "method", "epochs", "learning_rate"} <= set(entry.record["key"])
 
     check_transition(record.true, 7)
     assert (record.estimate is None) == (method.estimator is None)
@@ -129,7 +129,7 @@ def test_an_epoch_is_chosen_on_gold_images_that_are_not_trained_on(holdout, tiny
 def test_the_choice_of_an_epoch_is_by_the_labels_of_the_held_out_images(tiny):
     its = Study(checked(tiny | {"method": "asl-gold-stop", "gold_fraction": 0.5}))
     model = its.build()
-    scores = predict(model, its.setup.inputs)[its.gold_fold].sigmoid()
+    scores = predict(model, its.inputs.data.x)[its.gold_fold].sigmoid()
     expected = metrics.evaluate(scores, its.train.labels[its.gold_fold])["mAP"]
     assert its.gold_mAP(model) == pytest.approx(expected)
 
@@ -218,12 +218,12 @@ def test_all_methods_share_the_noise_whatever_the_recipe(tiny):
 def test_only_silver_labels_are_noisy(tiny):
     its = Study(checked(tiny))
     labels, silver = its.train.labels, its.split.silver
-    assert torch.equal(its.observed[its.clean], labels[its.clean])
+    assert torch.equal(its.observed[its.inputs.clean], labels[its.inputs.clean])
     assert torch.equal(its.observed[silver].sum(1), labels[silver].sum(1))
     wrong = (its.observed & ~labels)[silver].sum()
     assert wrong == round(0.4 * int(labels[silver].sum()))
     trusted = its.training_set(torch.arange(len(its.train))).trusted
-    assert torch.equal(trusted.nonzero()[:, 0], its.clean.sort().values)
+    assert torch.equal(trusted.nonzero()[:, 0], its.inputs.clean.sort().values)
 
 
 def test_the_split_follows_the_split_seed_and_that_the_seed(tiny):
@@ -238,7 +238,7 @@ def test_the_image_that_leaves_no_room_for_noise_is_named(tiny):
     labels = its.train.labels.clone()
     labels[its.split.silver[4]] = True
     train = MultiLabelData("full", its.train.classes, its.train.groups, its.train.files, labels)
-    its.__dict__["setup"] = dataclasses.replace(its.setup, train=train)
+    its.inputs.__dict__["data"] = dataclasses.replace(its.inputs.data, train=train)
     with pytest.raises(
         ValueError, match=rf"{train.files[its.split.silver[4]].name} has all 7 classes.*leave the image"
     ):
@@ -248,7 +248,7 @@ def test_the_image_that_leaves_no_room_for_noise_is_named(tiny):
 def test_soft_labels_are_clean_where_images_are_trusted_and_probabilities_elsewhere(kept, tiny):
     its = Study(checked(tiny))
     soft = its.soft_labels(kept["galc-plus"].estimate)
-    assert torch.equal(soft[its.clean], its.train.labels[its.clean].float())
+    assert torch.equal(soft[its.inputs.clean], its.train.labels[its.inputs.clean].float())
     silver = soft[its.split.silver]
     assert silver.min() >= 0 and silver.max() <= 1 and not torch.equal(silver, silver.round())
 
@@ -257,7 +257,7 @@ def test_a_label_of_the_second_round_does_not_vouch_for_itself(tiny, monkeypatch
     """Whatever an image's own noisy label says, its posterior is the same: no model on the way has learnt from it."""
     transition, image = noise.symmetric(7, 0.4).float(), None
     posteriors = []
-    monkeypatch.setattr(Study, "_calibrated", lambda its, logits: logits.sigmoid())  # calibration is on gold images
+    monkeypatch.setattr(Study, "calibrated", lambda its, logits: logits.sigmoid())  # calibration is on gold images
     for turn in range(2):
         monkeypatch.setenv("GALC_OUTPUTS", str(tmp_path / str(turn)))
         its = Study(checked(tiny | {"dropout": 0.0}))
@@ -272,7 +272,7 @@ def test_a_label_of_the_second_round_does_not_vouch_for_itself(tiny, monkeypatch
 def test_the_second_round_learns_posterior_labels_and_is_not_the_first(kept, tiny, monkeypatch):
     its = Study(checked(tiny))
     first, second = (its.soft_labels(kept["galc-plus"].estimate, rounds) for rounds in (1, 2))
-    assert torch.equal(first[its.clean], second[its.clean])
+    assert torch.equal(first[its.inputs.clean], second[its.inputs.clean])
     assert not torch.allclose(first[its.split.silver], second[its.split.silver], atol=1e-3)
 
 
@@ -282,7 +282,7 @@ def test_weights_are_one_where_images_are_trusted(kept, tiny):
     masked, weighed = its.plausible(), its.importance(kept["reweighting"].estimate)
     for weights in (masked, weighed):
         assert weights.shape == its.train.labels.shape and torch.equal(
-            weights[its.clean], torch.ones(len(its.clean), 7)
+            weights[its.inputs.clean], torch.ones(len(its.inputs.clean), 7)
         )
     assert torch.equal(masked[silver] == 0, filtering.suspicious(its.given_probability[silver], noisy))
     assert 0 < (masked[silver] == 0).sum() < noisy.numel() / 2
@@ -449,7 +449,7 @@ def run_at_the_same_moment(values: dict, gate, log: Path, outputs: Path | None =
         return train(*arguments, **options)
 
     its = Study(checked(values))
-    its.setup  # noqa: B018 - the data are ready
+    its.inputs.data  # noqa: B018 - the data are ready
     stages.fit = noted
     try:
         gate.wait()
@@ -464,7 +464,7 @@ def run_at_the_same_moment(values: dict, gate, log: Path, outputs: Path | None =
 def test_two_processes_with_the_same_parameters_train_once_and_get_the_same(tiny, tmp_path):
     context, log = multiprocessing.get_context("spawn"), tmp_path / "log"
     values, gate = tiny | {"method": "galc-slr-literal"}, context.Barrier(2)
-    Study(checked(values)).setup  # noqa: B018 - computed before the other process starts
+    Study(checked(values)).inputs.data  # noqa: B018 - computed before the other process starts
     other = context.Process(target=run_at_the_same_moment, args=(values, gate, log, store.outputs()))
     other.start()
     own = run_at_the_same_moment(values, gate, log)

@@ -185,6 +185,16 @@ def test_a_run_that_fails_stops_the_rest_and_says_why(tiny, trained):
     assert study.Study(points[0]).is_cached
 
 
+def test_the_silver_model_is_trained_once_for_all_single_label_limits_and_fold_counts(tiny, trained):
+    points = expand(tiny, {"method": ["galc-slr"], "single_label_limit": [None, 2], "folds": [2, 3]})
+    run_all(points, workers=1)
+    assert len(trained) == 1 + 4  # f, and each point's g
+    count = lambda stage: len(list((store.outputs() / "cache" / stage).glob("*.safetensors")))  # noqa: E731
+    assert (count("silver"), count("clean"), count("estimate")) == (1, 4, 4)
+    run_all(expand(tiny, {"method": ["galc-slr"], "noise": [0.2], "epochs": [3]}), workers=1)
+    assert (count("silver"), count("clean")) == (2, 4)  # h knows nothing of the noise, and not how long g is trained
+
+
 def test_a_single_run_a_single_worker_or_nothing_to_compute_needs_no_process(tiny, trained, monkeypatch):
     monkeypatch.setattr(grid.cluster, "Workers", None)
     (first,) = run_all(expand(tiny, {"method": ["gold-only"]}))
@@ -218,7 +228,7 @@ def test_tables_have_a_row_a_run_an_epoch_and_an_estimate(tiny):
         (name, noise, 0) for name in ("algorithm-1", "glc") for noise in (0.2, 0.4)
     ]
     its = study.Study(points[0])
-    expected = estimator.matrix_error(its.estimate("glc"), its.true)["row_l1"]
+    expected = estimator.matrix_error(its.estimate("glc"), its.inputs.true)["row_l1"]
     own = errors[(errors.estimator == "glc") & (errors.noise == 0.2)]
     assert own.row_l1.tolist() == pytest.approx([expected])
 

@@ -54,7 +54,7 @@ def test_the_score_is_the_mAP_on_gold_images_that_no_stage_has_seen(tiny):
     models, fit = [], its.fit
     its.fit = lambda *args, **options: models.append(fit(*args, **options)) or models[-1]
     record = its.run()
-    logits = predict(models[-1].model, its.setup.inputs, its.split.held, its.setup.prepare)
+    logits = predict(models[-1].model, its.inputs.data.x, its.split.held, its.inputs.data.prepare)
     expected = metrics.evaluate(logits.sigmoid(), its.train.labels[its.split.held])["mAP"]
     assert record.summary["mAP_gold"] == expected != record.summary["mAP"]
 

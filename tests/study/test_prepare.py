@@ -11,9 +11,9 @@ from PIL import Image
 
 from galc import store
 from galc.data import images
-from galc.study import setup
+from galc.study import inputs
+from galc.study.inputs import prepare, principal_components
 from galc.study.params import checked
-from galc.study.setup import prepare, principal_components
 from galc.training import models
 
 
@@ -33,13 +33,13 @@ def edit(root, split, change) -> None:
 
 def test_the_probe_sees_components_of_unit_scale(tiny):
     its = prepare(checked(tiny))
-    assert its.inputs.shape == (120, 8) and its.inputs.dtype == torch.float32
-    assert its.test_inputs.shape == (len(its.test), 8)
-    assert its.inputs.std(correction=0).item() == pytest.approx(1, abs=1e-5)
-    spread = its.inputs.std(0)
+    assert its.x.shape == (120, 8) and its.x.dtype == torch.float32
+    assert its.test_x.shape == (len(its.test), 8)
+    assert its.x.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+    spread = its.x.std(0)
     assert (spread.diff() < 0).all()  # in order of their size, and not whitened
     model = its.build(16, 0.5, 0.0)
-    assert model(its.inputs).shape == (120, 7) and its.augment is None is its.prepare
+    assert model(its.x).shape == (120, 7) and its.augment is None is its.prepare
 
 
 def test_only_test_images_with_two_labels_are_measured(tiny):
@@ -66,7 +66,7 @@ def test_components_equal_a_plain_singular_value_decomposition():
 def test_components_are_stored_by_content(monkeypatch):
     train, test = np.random.default_rng(0).normal(size=(2, 20, 5)).astype(np.float32)
     first = principal_components(train, test, 3)
-    monkeypatch.setattr(setup, "PCA", None)
+    monkeypatch.setattr(inputs, "PCA", None)
     assert np.array_equal(principal_components(train, test, 3).arrays["train"], first.arrays["train"])
     for other in ((train + 1, test, 3), (train, test + 1, 3), (train, test, 2)):
         with pytest.raises(TypeError):
@@ -91,7 +91,7 @@ def test_both_parts_go_through_one_network_also_where_its_weights_are_drawn(tiny
     torch.manual_seed(5)
     its = prepare(checked(tiny | {"data": str(copy)}))
     several = its.train.labels.sum(1) >= 2
-    torch.testing.assert_close(its.test_inputs, its.inputs[several], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(its.test_x, its.x[several], rtol=1e-4, atol=1e-4)
     torch.manual_seed(6)
     assert prepare(checked(tiny | {"data": str(copy)})).digest == its.digest
 
@@ -109,7 +109,7 @@ def test_both_parts_have_the_size_of_the_training_images(tiny, copy, monkeypatch
     prepare(checked(tiny | {"data": str(copy), "image_size": None}))
     assert sizes == [32, 32]
     its = prepare(checked(tiny | {"data": str(copy), "image_size": None, "mode": "finetune"}))
-    assert its.inputs.shape[2:] == its.test_inputs.shape[2:] == (32, 32)
+    assert its.x.shape[2:] == its.test_x.shape[2:] == (32, 32)
 
 
 def test_mirror_images_count_as_much_as_the_images(tiny, copy):
@@ -121,11 +121,11 @@ def test_mirror_images_count_as_much_as_the_images(tiny, copy):
 
     plain = prepare(checked(tiny | {"data": str(copy)}))
     both = prepare(checked(tiny | {"data": str(copy), "mirror": True}))
-    assert not torch.allclose(plain.inputs, both.inputs, atol=1e-2)
+    assert not torch.allclose(plain.x, both.x, atol=1e-2)
     mirrored_files()
-    assert not torch.allclose(prepare(checked(tiny | {"data": str(copy)})).inputs, plain.inputs, atol=1e-2)
+    assert not torch.allclose(prepare(checked(tiny | {"data": str(copy)})).x, plain.x, atol=1e-2)
     again = prepare(checked(tiny | {"data": str(copy), "mirror": True}))
-    torch.testing.assert_close(again.inputs, both.inputs, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(again.x, both.x, rtol=1e-3, atol=1e-3)
 
 
 def test_classes_that_differ_between_the_parts_are_named(tiny, copy):
@@ -145,10 +145,10 @@ def test_a_test_set_without_any_image_of_two_labels_is_named(tiny, copy):
 
 def test_fine_tuning_sees_images(tiny):
     its = prepare(checked(tiny | {"mode": "finetune"}))
-    assert its.inputs.shape == (120, 3, 32, 32) and its.inputs.dtype == torch.uint8
-    prepared = its.prepare(its.inputs[:2])
-    assert torch.equal(prepared, its.inputs[:2].float() / 255)
-    assert its.augment(its.inputs[:2]).shape == prepared.shape
+    assert its.x.shape == (120, 3, 32, 32) and its.x.dtype == torch.uint8
+    prepared = its.prepare(its.x[:2])
+    assert torch.equal(prepared, its.x[:2].float() / 255)
+    assert its.augment(its.x[:2]).shape == prepared.shape
     model = its.build(16, 0.3, 0.0)
     assert model(prepared).shape == (2, 7) and model[1].p == 0.3
     assert all(p.requires_grad for p in model.parameters())
