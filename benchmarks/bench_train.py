@@ -34,8 +34,8 @@ from galc.training import loader, models
 from galc.training import loop as trainer
 from galc.training.augment import Augment, to_unit
 from galc.training.batch import TrainingSet
-from galc.training.prediction import predict
-from galc.training.preempt import Preemption
+from galc.training.checkpoint import Preemption
+from galc.training.models import predict
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")

@@ -20,7 +20,7 @@ from galc.data import images
 from galc.losses.asl import calibrate_logits
 from galc.methods import objectives
 from galc.training import models
-from galc.training.prediction import predict
+from galc.training.models import predict
 
 FILE, CARD = "classifier.safetensors", "classifier.md"
 

@@ -28,7 +28,7 @@ from galc.study.stage_cache import Costs
 from galc.training.batch import Loss, TrainingSet
 from galc.training.crossfit import Platt, crossfit, folds
 from galc.training.loop import Fit, Recipe, fit
-from galc.training.prediction import predict
+from galc.training.models import predict
 
 Log = Callable[[str], None] | None
 # what decides a result by its code: whole folders, and two modules that all import; figures and reports do not
@@ -178,9 +178,8 @@ class Stages:
     ) -> Tensor:
         """(N, K) logits for all images, each from models that have not seen it.
 
-        ``what`` and the ``key`` of the stage that asks for it decide, with the data, from which checkpoints it goes on.
+        ``key`` is of the stage that asks for it, and tells what ``relabel`` depends on.
         """
-        its = store.array_digest(*(part.numpy() for part in (data.index, data.targets)))
         return crossfit(
             self.build,
             data,
@@ -192,7 +191,7 @@ class Stages:
             prepare=self.inputs.data.prepare,
             log=self.log,
             relabel=relabel,
-            checkpoint=self._checkpoint("crossfit", key | {"what": what, "its": its}),
+            checkpoint=self._checkpoint("crossfit", key | {"what": what}),
         )
 
     # --- stages --------------------------------------------------------------------------------------------------

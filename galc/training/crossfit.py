@@ -17,8 +17,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from galc import store
 from galc.training import parallel
 from galc.training.batch import Loss, TrainingSet, Transform
+from galc.training.checkpoint import identity
 from galc.training.loop import Recipe, fit
-from galc.training.prediction import predict
+from galc.training.models import predict
 
 RIDGE = 2.0  # precision of the prior on the biases of a calibration
 
@@ -54,9 +55,14 @@ def crossfit(
     starts each fold from the state it is given in, and is left so. ``relabel`` turns what the models of a fold are
     trained on into what they learn: targets that are worked out here know nothing of the images held out.
     ``checkpoint``: the beginning of the names of files to go on from, one a fold, which are gone at the end; a fold
-    that took less than ``checkpoint_seconds`` leaves none.
+    that took less than ``checkpoint_seconds`` leaves none. Their names tell the data, the loss, the recipe, the folds
+    and the seed by content, so that no file of another cross-fitting is read; what ``build``, the transforms and
+    ``relabel`` depend on is for ``checkpoint`` to tell.
     """
     assignment = folds(len(data.index), number, seed)
+    if checkpoint is not None:
+        own = identity(data, loss, vars(recipe), number, seed)
+        checkpoint = checkpoint.with_name(f"{checkpoint.stem}-{own}.safetensors")
 
     def predicted(fold: int, **resume) -> torch.Tensor:
         own = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss

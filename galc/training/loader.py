@@ -5,18 +5,20 @@ is an index again: COCO's 82,081 training images of 224 pixels are 12.4 GB. Else
 the memory map into pinned memory and sends them on a stream of its own, while the GPU works on those before.
 """
 
-import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 AHEAD = 3  # batches that are gathered while one is worked on
 SHARE = 0.5  # of the free memory that a data set may take: the rest is for the model and what it keeps for gradients
+COPIES = 2  # that are kept on the GPU: what a study trains on and what it is tested on
+OUT_OF_MEMORY = torch.cuda.OutOfMemoryError
 
-_resident: dict[int, Tensor] = {}  # copies on the GPU, by the id of what they are copies of
+_resident = WeakTensorKeyDictionary()  # inputs -> their copy on the GPU, the one used last at the end
 
 
 def batches(inputs: Tensor, parts: Sequence[Tensor], device: torch.device) -> Iterator[Tensor]:
@@ -37,13 +39,20 @@ def send(values: Tensor, device: torch.device) -> Tensor:
 
 
 def resident(inputs: Tensor, device: torch.device) -> Tensor | None:
-    """The copy of ``inputs`` on the GPU, made once and kept as long as they are; None if it does not fit."""
-    if id(inputs) not in _resident:
+    """The copy of ``inputs`` on the GPU, made once; None if it does not fit.
+
+    It is kept as long as they are, and as it is one of the `COPIES` that were used last.
+    """
+    copy = _resident.pop(inputs, None)
+    if copy is None:
+        while len(_resident) >= COPIES:
+            del _resident[next(iter(_resident))]
+            torch.cuda.empty_cache()  # or the room would still count as taken
         if not fits(inputs.nbytes, torch.cuda.mem_get_info(device)[0]):
             return None
-        _resident[id(inputs)] = inputs.to(device, copy=True)
-        weakref.finalize(inputs, _resident.pop, id(inputs), None)
-    return _resident[id(inputs)]
+        copy = inputs.to(device, copy=True)
+    _resident[inputs] = copy
+    return copy
 
 
 def fits(size: int, free: int) -> bool:
@@ -99,3 +108,30 @@ def split(order: Tensor, size: int, least: int = 1) -> list[Tensor]:
     if len(parts[-1]) < least:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
+
+
+def largest_that_fits(step: Callable[[int], None], size: int) -> int:
+    """The largest of size / 2, size / 4, ... for which ``step(images)`` does not run out of memory; 0: none."""
+    size //= 2
+    while size:
+        torch.cuda.empty_cache()
+        try:
+            step(size)
+            return size
+        except OUT_OF_MEMORY:
+            size //= 2
+    return 0
+
+
+def too_large(batch_size: int, fits: int, processes: int = 1, bf16: bool = False) -> str:
+    """What to do where a batch of ``batch_size`` images did not fit, and one of ``fits`` a process did (0: none)."""
+    where = ""
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        where = f" of {torch.cuda.get_device_name()} ({total / 2**30:.0f} GiB, {free / 2**30:.0f} free)"
+    if fits:
+        mend = f"'batch_size' = {fits * processes} was tried and fits"
+    else:
+        mend = "not even one image fits: take a smaller 'image_size' or backbone"
+    mend += "" if bf16 else "; with 'bf16' a batch takes about half"
+    return f"'batch_size' = {batch_size} does not fit in the memory{where}: {mend}"

@@ -21,16 +21,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 
-from galc import checks, store
-from galc.training import checkpoint as saved_state
-from galc.training import loader, memory, optimizer, parallel
-from galc.training.batch import Batch, Loss, TrainingSet, Transform
-from galc.training.checkpoint import under
-from galc.training.mixup import mixed
-from galc.training.models import to_device_layout
-from galc.training.precision import Compiled, autocast, in_layout, tune
-from galc.training.preempt import Preemption
+from galc import checks
+from galc.training import checkpoint as files
+from galc.training import loader, parallel
+from galc.training.batch import Batch, Loss, TrainingSet, Transform, mixed
+from galc.training.checkpoint import Pace, Preemption, identity
+from galc.training.models import Compiled, autocast, in_layout, to_device_layout
 
 AGREE = 10  # steps between two looks of several processes at whether one of them is to stop
 
@@ -96,10 +94,12 @@ def fit(
     finite, and MemoryError with a batch size that fits where a GPU has too little; the last checkpoint stays. Raises
     ValueError for a checkpoint of another run, and for less images than a step needs.
     """
+    # before the run, which changes the loss and moves it
+    own = checkpoint and identity(vars(recipe), seed, data, loss, str(model), choose is not None)
     run = _Run(model, data, loss, recipe, seed, transform, choose)
     if checkpoint is not None:
-        saved_state.load(run, checkpoint)
-    pace = saved_state.Pace(checkpoint_seconds)
+        files.load(run, checkpoint, own)
+    pace = Pace(checkpoint_seconds)
     with Preemption() as stop:
         while run.epoch < recipe.epochs:
             started = time.monotonic()
@@ -119,11 +119,12 @@ def fit(
             leaving = mean_loss is None or parallel.any_of(stop.asked)
             if checkpoint is not None and (leaving or pace.is_due()):
                 with pace:
-                    saved_state.save(run, checkpoint)
+                    files.save(run, checkpoint, own)
             if leaving:
                 parallel.any_of(False)  # nobody goes before the first process has written
                 stop.leave()
-    run.take_chosen()
+    if run.chosen:
+        run.parts.load_state_dict(run.chosen)
     run.model.eval()
     run.ema.eval()
     return Fit(run.model, run.ema, run.history, run.chosen_epoch or run.epoch, run.step)
@@ -135,40 +136,60 @@ def describe(record: dict, epochs: int) -> str:
     return f"epoch {record['epoch']:3d}/{epochs}  loss {record['loss']:8.4f}  {metrics}  {record['seconds']:.1f} s"
 
 
+def param_groups(model: nn.Module, loss: nn.Module | None, weight_decay: float) -> list[dict]:
+    """Weight decay for matrices and kernels only, never for biases and other 1-D parameters (ASL recipe).
+
+    Parameters of a loss that learns come last, without weight decay.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    found = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    learnt = [] if loss is None else [p for p in loss.parameters() if p.requires_grad]
+    return found + ([{"params": learnt, "weight_decay": 0.0}] if learnt else [])
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, learning_rate: float, steps: int, pct_start: float) -> OneCycleLR:
+    """OneCycle over ``steps``; ``pct_start`` is off by a hair where the rise would last 0 steps, a divisor."""
+    pct_start += 1e-9 if pct_start * steps == 1 else 0
+    return OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps, pct_start=pct_start)
+
+
+def ema_decay(step: int, limit: float) -> float:
+    """Warm-up of the moving average: step / (step + 9) until it reaches ``limit`` (step counts from 1)."""
+    return min(limit, step / (step + 9))
+
+
 class _Run:
     """The state of one training: all that a checkpoint must hold."""
 
     def __init__(self, model, data, loss, recipe, seed, transform, choose=None):
         self.device = parallel.device()
-        tune(self.device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # tries its algorithms once for each shape, and keeps the fastest
         self.model = parallel.with_shared_statistics(to_device_layout(model, self.device), self.device)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.network = parallel.wrap(self.model, self.device)  # as it is called in a step
         if recipe.compile and self.device.type == "cuda":
             self.network = Compiled(self.network)
-        self.loss = loss.to(self.device) if isinstance(loss, nn.Module) else loss
+        self.parts = nn.ModuleDict({"model": self.model, "ema": self.ema})  # all that training changes
+        self.learns = loss if isinstance(loss, nn.Module) else None
+        if self.learns is not None:
+            self.parts["loss"] = self.learns.to(self.device)
+        self.loss = loss
         self.data, self.recipe, self.seed = data.on(self.device), recipe, seed
         self.transform, self.choose = transform or (lambda batch: batch), choose
-        groups = optimizer.groups(self.model, self.parts.get("loss"), recipe.weight_decay)
+        groups = param_groups(self.model, self.learns, recipe.weight_decay)
         self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate, fused=True)
         norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
         self.least = parallel.count() * (2 if norms else 1)  # images of a step
         steps = recipe.epochs * len(loader.split(data.index, recipe.batch_size, self.least))
-        self.scheduler = optimizer.one_cycle(self.optimizer, recipe.learning_rate, steps, recipe.pct_start)
+        self.scheduler = one_cycle(self.optimizer, recipe.learning_rate, steps, recipe.pct_start)
         self.epoch, self.step, self.history = 0, 0, []
         self.losses, self.random = [], {}  # of the steps of an epoch that was interrupted, and the generators there
         self.checked = False  # whether the loss has seen a batch, and with it all that it will ever check
         self.chosen_epoch, self.best, self.chosen = 0, -math.inf, {}
-
-    @property
-    def parts(self) -> dict[str, nn.Module]:
-        """The modules that training changes."""
-        parts = {"model": self.model, "ema": self.ema}
-        return parts | ({"loss": self.loss} if isinstance(self.loss, nn.Module) else {})
-
-    def state(self) -> dict[str, torch.Tensor]:
-        parts = self.parts.items()
-        return {f"{part}/{name}": value for part, module in parts for name, value in module.state_dict().items()}
 
     def score_epoch(self) -> float:
         """The score that the epoch is chosen by; keeps the weights if it is the highest so far."""
@@ -176,17 +197,8 @@ class _Run:
         score = float(self.choose(self.model))
         if score > self.best:
             self.chosen_epoch, self.best = self.epoch, score
-            self.chosen = {name: value.detach().clone() for name, value in self.state().items()}
+            self.chosen = {name: value.detach().clone() for name, value in self.parts.state_dict().items()}
         return score
-
-    def take_chosen(self) -> None:
-        """Put the weights of the chosen epoch, if there is one, in the place of the last ones."""
-        if self.chosen:
-            self.load(self.chosen)
-
-    def load(self, state: dict[str, torch.Tensor]) -> None:
-        for part, module in self.parts.items():
-            module.load_state_dict(under(f"{part}/", state))
 
     def train_epoch(self, stop: Preemption) -> float | None:
         """One pass over the data; returns the mean loss, or None where it was stopped, ready to be saved."""
@@ -199,7 +211,7 @@ class _Run:
         parts, numbers = (loader.split(rows, self.recipe.batch_size, self.least) for rows in (order, draws))
         shares = [parallel.share(rows) for rows in parts]
         first = len(self.losses)
-        saved_state.set_random_state(self.random)
+        files.set_random_state(self.random)
         stream = loader.batches(self.data.inputs, [self.data.index[rows] for rows in shares[first:]], self.device)
         for step, inputs in enumerate(stream, first):
             drawn = (parallel.share(numbers[step]),) if draws.shape[1] else ()
@@ -225,7 +237,7 @@ class _Run:
         parallel.same_buffers(self.model)
         parallel.same_buffers(self.ema)
         owned = torch.cat([met, unmet]) if parallel.rank() == 0 else met
-        parallel.merge_memory(self.parts.get("loss"), owned, len(self.data.targets))
+        parallel.merge_memory(self.learns, owned, len(self.data.targets))
 
     def look_at(self, losses: Tensor) -> None:
         """FloatingPointError unless the losses of an epoch, and the weights after it, are finite."""
@@ -248,11 +260,11 @@ class _Run:
         share = len(rows) / images
         try:
             value = self.backward(self.network, inputs, batch, drawn, share * parallel.count())
-        except memory.OUT:
+        except loader.OUT_OF_MEMORY:
             value = None  # outside of this block nothing holds what the step has computed
         if value is None:
             raise MemoryError(self.too_large(inputs, batch, drawn))
-        parallel.average_gradients(self.parts.get("loss"))
+        parallel.average_gradients(self.learns)
         self.optimizer.step()
         self.scheduler.step()
         self.step += 1
@@ -283,20 +295,12 @@ class _Run:
             part = batch.take(torch.arange(images, device=self.device))
             self.backward(self.model, inputs[:images], part, tuple(numbers[:images] for numbers in drawn))
 
-        fits = memory.largest_that_fits(step, len(inputs))
-        return memory.message(self.recipe.batch_size, fits, parallel.count(), self.recipe.bf16)
+        fits = loader.largest_that_fits(step, len(inputs))
+        return loader.too_large(self.recipe.batch_size, fits, parallel.count(), self.recipe.bf16)
 
     @torch.no_grad()
     def update_ema(self) -> None:
-        weight = 1 - optimizer.ema_decay(self.step, self.recipe.ema_decay)
+        weight = 1 - ema_decay(self.step, self.recipe.ema_decay)
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), weight)
         for average, current in zip(self.ema.buffers(), self.model.buffers(), strict=True):
             average.copy_(current)  # running statistics and counters are averages already
-
-    def fingerprint(self) -> str:
-        data = store.array_digest(
-            *(t.numpy(force=True) for t in (self.data.index, self.data.targets, self.data.trusted))
-        )
-        loss = {name: list(value.shape) for name, value in self.state().items() if name.startswith("loss/")}
-        own = [str(self.model), loss, self.choose is not None]
-        return store.digest([vars(self.recipe), self.seed, data, self.data.inputs.shape, *own])

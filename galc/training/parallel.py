@@ -12,7 +12,6 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -60,7 +59,11 @@ def share(rows: Tensor) -> Tensor:
 
 def with_shared_statistics(model: nn.Module, device: torch.device) -> nn.Module:
     """BatchNorm over the images of all processes, where there are several GPUs; torch has it for GPUs alone."""
-    return convert_sync_batchnorm(model) if count() > 1 and device.type == "cuda" else model
+    if count() == 1 or device.type != "cuda":
+        return model
+    from timm.layers import convert_sync_batchnorm  # torch's own does not know timm's layers
+
+    return convert_sync_batchnorm(model)
 
 
 def wrap(model: nn.Module, device: torch.device) -> nn.Module:

@@ -26,7 +26,7 @@ from galc.study import stages
 from galc.study.params import Params, checked
 from galc.study.run import Study
 from galc.training.loop import fit
-from galc.training.prediction import predict
+from galc.training.models import predict
 
 
 def explode(*_, **__):

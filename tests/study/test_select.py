@@ -8,7 +8,7 @@ from galc import metrics, store
 from galc.study import run as study
 from galc.study import select
 from galc.study.params import ParameterError, Params, checked
-from galc.training.prediction import predict
+from galc.training.models import predict
 
 CANDIDATES = {"candidates": {"narrow": {}, "wide": {"hidden": 24}}}
 

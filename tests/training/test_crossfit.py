@@ -1,17 +1,20 @@
 """Cross-fitting: no image is predicted by a model that saw it; calibration with few gold images."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from galc.methods.objectives import plain
+from galc.methods.objectives import Task, corrected, plain
+from galc.noise.model import symmetric
 from galc.training import crossfit as module
 from galc.training.batch import TrainingSet
 from galc.training.crossfit import Platt, crossfit, folds
 from galc.training.loop import Fit, Recipe, fit
-from galc.training.prediction import predict
+from galc.training.models import predict
 
 K = 3
 RECIPE = Recipe(epochs=30, batch_size=4, learning_rate=0.1, ema_decay=0.5)
@@ -229,6 +232,41 @@ def test_finished_folds_are_not_trained_again_after_an_interruption(fold, traine
     got = crossfit(by_heart, data, plain("bce"), RECIPE, 3, seed=0, **options)
     assert torch.equal(got, expected) and len(begun) == 9 + trained
     assert not list(tmp_path.iterdir())
+
+
+C = symmetric(K, 0.3).float()
+OTHERS = {
+    "loss": {"loss": plain("asl")},
+    "C": {"loss": corrected("forward-bce", Task(symmetric(K, 0.2).float(), loss="bce"))},
+    "targets": {"data": replace(one_hot_images(), targets=1 - one_hot_images().targets)},
+    "inputs": {"data": replace(one_hot_images(), inputs=2 * torch.eye(15))},
+    "recipe": {"recipe": replace(RECIPE, learning_rate=0.2)},
+    "seed": {"seed": 1},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_no_fold_of_another_cross_fitting_is_read(other, tmp_path, monkeypatch):
+    own = {"data": one_hot_images(), "loss": corrected("forward-bce", Task(C, loss="bce")), "recipe": RECIPE, "seed": 0}
+    options = {"build": by_heart, "number": 3, "checkpoint": tmp_path / "x.safetensors", "checkpoint_seconds": 0}
+    own_fit, begun = module.fit, []
+
+    def killing(*arguments, **options):
+        begun.append(1)
+        if len(begun) == 3:  # two folds are there, and the third one's training
+            own_fit(*arguments, **options)
+            raise Killed
+        return own_fit(*arguments, **options)
+
+    monkeypatch.setattr(module, "fit", killing)
+    with pytest.raises(Killed):
+        crossfit(**own, **options)
+    left = set(tmp_path.iterdir())
+    got = crossfit(**(own | other), **options)
+    assert len(begun) == 6 and set(tmp_path.iterdir()) == left
+    assert torch.equal(got, crossfit(**(own | other), build=by_heart, number=3))
+    crossfit(**own, **options)
+    assert len(begun) == 10 and not list(tmp_path.iterdir())
 
 
 def test_a_fold_goes_on_from_its_own_checkpoint(tmp_path):

@@ -3,6 +3,7 @@
 import gc
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -66,11 +67,21 @@ def test_a_data_set_stays_on_a_gpu_while_it_fits_and_is_wanted(inputs, monkeypat
     free[0] = 0
     assert loader.resident(own, CPU) is copy  # not copied again
     assert loader.resident(inputs, CPU) is None
-    key = id(own)
-    assert key in loader._resident
+    assert len(loader._resident) == 1
     del own, copy
     gc.collect()
-    assert key not in loader._resident
+    assert not loader._resident
+
+
+def test_a_gpu_keeps_the_copies_that_were_used_last_and_no_more(inputs, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * inputs.nbytes, 0))
+    train, test, other = (inputs + n for n in range(3))
+    first, second = loader.resident(train, CPU), loader.resident(test, CPU)
+    assert loader.resident(train, CPU) is first and loader.resident(test, CPU) is second
+    gone = weakref.ref(first)
+    del first
+    loader.resident(other, CPU)
+    assert gone() is None and loader.resident(test, CPU) is second and len(loader._resident) == loader.COPIES
 
 
 def test_the_paper_s_images_fit_beside_the_training_on_large_gpus_alone():
@@ -86,3 +97,35 @@ def test_a_small_last_batch_joins_the_one_before_it():
     assert [len(part) for part in loader.split(order, 7, least=4)] == [7, 7, 7]
     with pytest.raises(ValueError, match="3 images to train on, at least 4 are needed"):
         loader.split(order[:3], 10, least=4)
+
+
+# --- out of memory ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limit", "fits", "tried"), [(100, 64, [64]), (20, 16, [64, 32, 16]), (1, 1, None), (0, 0, None)]
+)
+def test_halves_are_tried_until_one_fits(limit, fits, tried):
+    seen = []
+
+    def step(images):
+        seen.append(images)
+        if images > limit:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    assert loader.largest_that_fits(step, 128) == fits
+    assert seen == (tried or [64, 32, 16, 8, 4, 2, 1])
+
+
+def test_an_error_of_another_kind_is_not_taken_for_one_of_memory():
+    def step(images):
+        raise RuntimeError("misaligned address")
+
+    with pytest.raises(RuntimeError, match="misaligned"):
+        loader.largest_that_fits(step, 8)
+
+
+def test_the_message_counts_all_processes():
+    assert "'batch_size' = 64 was tried and fits" in loader.too_large(128, 16, processes=4)
+    assert "smaller 'image_size'" in loader.too_large(128, 0)
+    assert "bf16" in loader.too_large(128, 16) and "bf16" not in loader.too_large(128, 16, bf16=True)

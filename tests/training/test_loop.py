@@ -20,7 +20,7 @@ from galc.training import loop as trainer
 from galc.training.augment import Augment, to_unit
 from galc.training.batch import TrainingSet
 from galc.training.loop import Recipe, fit
-from galc.training.prediction import predict
+from galc.training.models import predict
 
 RECIPE = Recipe(epochs=5, batch_size=10, learning_rate=1e-2, weight_decay=1e-2, ema_decay=0.9)
 ASL = objectives.plain("asl")
@@ -240,7 +240,10 @@ def test_a_process_killed_inside_an_epoch_is_resumed_bit_identically(tmp_path):
         {"seed": 4},
         {"data": data(seed=1)},
         {"model": probe(hidden=9)},
+        {"data": dataclasses.replace(data(), inputs=1 + data().inputs)},
         {"choose": lambda model: 1.0},
+        {"loss": objectives.plain("bce")},
+        {"loss": objectives.corrected("forward-asl", objectives.Task(symmetric(4, 0.3).float()))},
     ],
     ids=lambda other: next(iter(other)),
 )
@@ -249,7 +252,9 @@ def test_a_checkpoint_of_another_run_is_refused(other, tmp_path):
     own = {"model": probe(), "data": data(), "loss": ASL, "recipe": RECIPE, "seed": 3}
     fit(**own, checkpoint=checkpoint, checkpoint_seconds=0)
     before = checkpoint.read_bytes()
-    with pytest.raises(ValueError, match=r"checkpoint .* belongs to another recipe, model, data set or seed; remove"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint .* belongs to another recipe, model, loss, data set or seed; remove"
+    ):
         fit(**(own | other), checkpoint=checkpoint)
     assert checkpoint.read_bytes() == before
 
@@ -337,6 +342,40 @@ def test_a_run_of_any_length_has_a_schedule(epochs, monkeypatch):
     got = rates(Recipe(epochs=epochs, batch_size=64, learning_rate=1e-2), 23, monkeypatch)  # one step an epoch
     assert len(got) == epochs and all(0 < rate <= 1e-2 * (1 + 1e-9) for rate in got)
     assert got[-1] == pytest.approx(1e-2 / 25 / 1e4)
+
+
+def convolution() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+
+
+class Slack(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.matrix = nn.Parameter(torch.ones(3, 3))
+        self.frozen = nn.Parameter(torch.ones(3, 3), requires_grad=False)
+
+
+def test_weight_decay_is_for_matrices_and_kernels_of_the_model_alone():
+    net, loss = convolution(), Slack()
+    names = {id(p): name for name, p in [*net.named_parameters(), *loss.named_parameters()]}
+    decay, plain, learnt = trainer.param_groups(net, loss, 0.1)
+    assert [names[id(p)] for p in decay["params"]] == ["0.weight", "3.weight"] and decay["weight_decay"] == 0.1
+    assert [names[id(p)] for p in plain["params"]] == ["0.bias", "1.weight", "1.bias", "3.bias"]
+    assert [names[id(p)] for p in learnt["params"]] == ["matrix"]
+    assert plain["weight_decay"] == learnt["weight_decay"] == 0
+    assert (
+        len(trainer.param_groups(net, None, 0.1))
+        == len(trainer.param_groups(net, nn.BatchNorm1d(3, affine=False), 0.1))
+        == 2
+    )
+    net[0].requires_grad_(False)
+    assert [names[id(p)] for p in trainer.param_groups(net, None, 0.1)[0]["params"]] == ["3.weight"]
+
+
+def test_the_moving_average_warms_up_to_its_limit():
+    assert [trainer.ema_decay(step, 0.9) for step in (1, 3, 9)] == [0.1, 0.25, 0.5]
+    assert trainer.ema_decay(10**6, 0.9997) == 0.9997
 
 
 def test_weight_decay_spares_biases():

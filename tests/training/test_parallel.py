@@ -19,7 +19,7 @@ from galc.training import models, parallel
 from galc.training.augment import Augment, to_unit
 from galc.training.batch import TrainingSet
 from galc.training.loop import Recipe, fit
-from galc.training.prediction import predict
+from galc.training.models import predict
 
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=1e-2, weight_decay=1e-2, ema_decay=0.9)
 K = 4
