@@ -28,9 +28,10 @@ from torch import Tensor
 
 from galc import store
 from galc.clean import intervals as estimate
-from galc.clean import rank
 from galc.clean.inputs import Given, features, project
 from galc.clean.pipeline import RECIPE
+from galc.clean.result import ranked as suspicious_labels
+from galc.clean.result import suspicion
 from galc.clean.stages import MODELS, OwnStages
 from galc.data import dataset as data
 from galc.methods import objectives
@@ -119,8 +120,8 @@ def ranked(name: str, stages: OwnStages, known: Tensor, truth: Tensor) -> dict[s
     """Average precision of the ranking that probabilities of the true labels, ``known`` (N, K), lead to."""
     labels, silver = stages.given.labels[~stages.given.trusted], ~stages.given.trusted
     noise = estimate.first(known[silver], labels, stages.calibrates)
-    suspicion = rank.suspicion(labels, estimate.posterior(known[silver], labels, noise))
-    return precision(name, suspicion, labels, truth[silver])
+    found = suspicion(labels, estimate.posterior(known[silver], labels, noise))
+    return precision(name, found, labels, truth[silver])
 
 
 def bound(stages: OwnStages, truth: Tensor) -> dict[str, float]:
@@ -196,7 +197,9 @@ def time_ranking(side: str) -> None:
     started = time.perf_counter()
     if side == "galc":
         posterior = estimate.posterior(known, labels, Noise.of(symmetric(CLASSES, 0.2)))
-        number = len(rank.table([str(n) for n in range(IMAGES)], list(map(str, range(CLASSES))), labels, posterior))
+        number = len(
+            suspicious_labels([str(n) for n in range(IMAGES)], list(map(str, range(CLASSES))), labels, posterior)
+        )
     else:
         (scores,) = cleanlab_scores(labels, known, slice(None), WAYS[:1])
         number = len(scores.flatten().argsort(descending=True))

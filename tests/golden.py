@@ -25,7 +25,6 @@ import numpy as np
 import torch
 
 # --- what is used of the product; all that a move of its modules changes here --------------------------------------
-from galc.clean import classifier
 from galc.clean.example import noisy_copy
 from galc.clean.pipeline import Cleaning, load
 from galc.clean.result import RATES
@@ -47,7 +46,7 @@ def clean(trusted: bool, settings: dict) -> tuple[torch.Tensor, dict, np.ndarray
     cleaning = Cleaning(load(copy, copy.parents[1] / "trusted.txt" if trusted else None), **settings)
     cleaned = cleaning.result()
     intervals = {f"{name}/{end}": part for name in RATES for end, part in getattr(cleaned, name)._asdict().items()}
-    probabilities = classifier.train(cleaning, cleaned)(cleaned.files[:8])
+    probabilities = cleaning.classifier(cleaned)(cleaned.files[:8])
     return cleaned.posterior, intervals, cleaned.suspicious[["row", "column"]].to_numpy(), probabilities
 
 

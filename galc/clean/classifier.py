@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from galc import store
 from galc.clean.inputs import Projection
-from galc.clean.pipeline import Cleaning
 from galc.clean.result import Cleaned
+from galc.clean.stages import OwnStages
 from galc.data import images
 from galc.losses.asl import calibrate_logits
 from galc.methods import objectives
@@ -62,6 +62,10 @@ class Classifier:
         store.save(path, arrays, {"classes": self.classes, "about": self.about})
         return path
 
+    def write(self, folder: Path, cleaned: Cleaned) -> list[Path]:
+        """Classifier and model card, below ``folder``; returns their paths."""
+        return [self.save(folder / FILE), store.write_text(folder / CARD, card(self, cleaned))]
+
     @classmethod
     def load(cls, path: str | Path) -> "Classifier":
         """Raises ValueError for a file that is broken, FileNotFoundError without one. Runs no code from it."""
@@ -80,12 +84,11 @@ class Classifier:
             raise ValueError(f"{path} is no whole classifier ({error}); run python -m galc.clean again") from error
 
 
-def train(cleaning: Cleaning, cleaned: Cleaned) -> Classifier:
+def train(projection: Projection, stages: OwnStages, cleaned: Cleaned) -> Classifier:
     """Train on the posterior of the true labels; decisions and trusted labels count as they are. Stored as a stage."""
-    projection, stages = cleaning.stages()
-    targets, p = cleaned.posterior.clone(), cleaning.params
-    for (row, column), present in cleaned.decisions.items():
-        targets[row, column] = float(present)
+    targets, p = cleaned.posterior.clone(), stages.params
+    for place, present in cleaned.decided.items():
+        targets[place] = float(present)
     key = stages.key | {"targets": store.array_digest(targets.numpy())}
 
     def compute():
@@ -99,14 +102,14 @@ def train(cleaning: Cleaning, cleaned: Cleaned) -> Classifier:
         checkpoint.unlink(missing_ok=True)
         return arrays, {"history": done.history}
 
-    entry = cleaning.timed("classifier", store.cached, "own", key, compute)
+    entry = store.cached("own", key, compute)
     head = models.probe(projection.matrix.shape[1], len(cleaned.classes), p.hidden)
     parts = {(n, name): array for key, array in entry.arrays.items() for n, _, name in [key.partition("/")]}
     layers = [layer for layer in head if not isinstance(layer, nn.Dropout)]
     for n, layer in enumerate(layers):
         layer.load_state_dict({name: torch.from_numpy(a) for (place, name), a in parts.items() if place == str(n)})
-    about = {"backbone": p.backbone, "weights": p.weights, "hidden": p.hidden, "components": p.components}
-    about |= {"size": p.image_size or images.native_size(cleaning.given), "images": len(cleaned), "data": cleaned.name}
+    about = {"backbone": p.backbone, "weights": p.weights, "hidden": p.hidden, "components": projection.matrix.shape[1]}
+    about |= {"size": p.image_size or images.native_size(stages.given), "images": len(cleaned), "data": cleaned.name}
     return Classifier(cleaned.classes, projection, head.eval(), about)
 
 
@@ -119,7 +122,7 @@ def card(classifier: Classifier, cleaned: Cleaned) -> str:
   {about["weights"]}); a hidden layer of {about["hidden"]} units on {about["components"]} principal components.
 - **Output**: a probability for each class, each on its own; several may be high. At 0.5 a class is as likely as not.
 - **Trained on**: {about["images"]:,} images of `{about["data"]}`, {int(cleaned.trusted.sum()):,} of them trusted,
-  {len(cleaned.decisions):,} labels decided by people; the others by the probability that each label is right.
+  {len(cleaned.decided):,} labels decided by people; the others by the probability that each label is right.
 - **Not measured**: how well it does. That takes images with true labels that had no part in this; hold some back, and
   compare with them before you rely on it.
 - **Limits**: classes that no trusted image shows, and mistakes in the labels that look like the images.

@@ -21,6 +21,7 @@ from galc.estimators import attribution
 from galc.estimators.attribution import INFINITE, KIND_MARGIN, RATE, Prior
 from galc.estimators.label_sets import Counts, LabelSets
 from galc.noise.model import Noise
+from galc.results.words import shorten
 from galc.training.crossfit import RIDGE, Platt
 
 REPLICATES = 40
@@ -166,23 +167,6 @@ def _rates(estimate: Tensor, draws: list[Tensor], chance: Tensor) -> Rates:
 # --- in words ------------------------------------------------------------------------------------------------------
 
 
-def confusions(transition: Rates, labels: Tensor, classes: Sequence[str], most: int = 20) -> list[dict]:
-    """The strongest confusions: true class, given class, rate with its interval; largest number of labels first.
-
-    Numbers are of the given labels (N, K), so that a rare class with a high rate does not stand before what happens
-    daily. Only those whose interval stays above 0.1 % of the labels of the class.
-    """
-    rate, low, high = (end.clone().fill_diagonal_(0) for end in transition)
-    often = (rate * labels.sum(0).double()[:, None]).masked_fill(low < 1e-3, 0)
-    order = often.flatten().argsort(descending=True, stable=True)[:most]
-    found = [divmod(int(place), len(classes)) for place in order if often.flatten()[place] > 0]
-    return [
-        {"true": classes[i], "given": classes[j]} | {name: float(end[i, j]) for name, end in zip(
-            ("rate", "low", "high"), (rate, low, high), strict=True)}
-        for i, j in found
-    ]  # fmt: skip
-
-
 def more_images(rates: Rates, trusted_labels: Tensor) -> Tensor:
     """(K,) how many more trusted images with each class would bring its half width down to `WIDE`; 0: none.
 
@@ -206,17 +190,15 @@ def advice(labels: Tensor, trusted: Tensor, classes: Sequence[str], enough: int,
         return said
     own = labels[trusted]
     if absent := [name for name, count in zip(classes, own.sum(0).tolist(), strict=True) if not count]:
-        said.append(f"No trusted image shows {_list(absent)}: what is said of them is borrowed from the other classes.")
+        said.append(
+            f"No trusted image shows {shorten(absent, 10)}: what is said of them is borrowed from the other classes."
+        )
     more = torch.maximum(more_images(wrong, own), more_images(missing, own))
     order = more.argsort(descending=True, stable=True)[: int((more > 0).sum())].tolist()
     if order:
         asked = [f"{classes[k]} ({int(more[k])} more)" for k in order]
         said.append(
             f"The rates of {len(order)} classes are uncertain by more than {WIDE:.0%}. Trusted images that would bring "
-            f"them there: {_list(asked)}."
+            f"them there: {shorten(asked, 10)}."
         )
     return said
-
-
-def _list(names: list[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

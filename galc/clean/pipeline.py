@@ -1,25 +1,37 @@
 """From a data set as it came to `galc.clean.result.Cleaned`: every stage computed once, stored, and taken up again."""
 
+import os
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from galc import store
+from galc.clean import classifier as robust
 from galc.clean import intervals as estimate
+from galc.clean import report
 from galc.clean.inputs import Given, Projection, features, project
-from galc.clean.result import RATES, Cleaned, Rates
-from galc.clean.stages import ENOUGH, OwnStages, own_code
+from galc.clean.result import ENOUGH, RATES, Cleaned, Rates
+from galc.clean.review import DECISIONS, Review, latest, read
+from galc.clean.stages import OwnStages, own_code
 from galc.data import dataset as data
 from galc.data import formats, trusted
-from galc.study.params import Params
+from galc.study.params import ParameterError, checked, unknown_message
 from galc.study.record import environment
 from galc.study.stages import Log, code_digest
 
 # Chosen on `pictograms` with 20 % symmetric noise by the likelihood of the trusted images' labels (docs/method.md).
 RECIPE = {"hidden": 1024, "input_dropout": 0.3, "folds": 5, "fold_epochs": 30, "epochs": 30}
+# the parameters of a study that a cleaning obeys, too
+SETTINGS = (
+    *("backbone", "weights", "image_size", "components", "seed", *RECIPE, "dropout", "batch_size", "learning_rate"),
+    *("weight_decay", "ema_decay", "bf16", "compile"),
+)
 
 
 def load(
@@ -60,13 +72,15 @@ def load(
 class Cleaning:
     """The cleaning of a data set: what it gives, stage by stage, each stored.
 
-    ``settings``: values of `galc.study.params.Params`, before those of `RECIPE`: backbone, weights, image_size,
-    components, seed, epochs ...
+    ``settings``: values of `SETTINGS`, as in `galc.study.params.Params`, before those of `RECIPE`. Raises
+    ParameterError for others, which would change nothing, and for values that do not fit.
     """
 
     def __init__(self, given: Given, log: Log = None, **settings):
         self.given, self.log, self.seconds = given, log, {}
-        self.params = Params(**({"data": given.source} | RECIPE | settings))
+        if unknown := [name for name in settings if name not in SETTINGS]:
+            raise ParameterError(unknown_message(unknown, list(SETTINGS)))
+        self.params = checked({"data": given.source} | RECIPE | settings)
 
     def stages(self) -> tuple[Projection, OwnStages]:
         """What the images are for a model, and the stages on it."""
@@ -126,6 +140,11 @@ class Cleaning:
             record=record | {"environment": environment(), "code": [code_digest(), own_code()]},
         )
 
+    def classifier(self, cleaned: Cleaned) -> robust.Classifier:
+        """A classifier trained on the result, and on the decisions that it holds."""
+        self._say("training the classifier")
+        return self.timed("classifier", robust.train, *self.stages(), cleaned)
+
     def _say(self, text: str) -> None:
         if self.log is not None:
             self.log(text)
@@ -137,13 +156,63 @@ class Cleaning:
         return result
 
 
-def clean(
-    source: str | Path,
-    trusted_file: str | Path | None = None,
+def command(
+    data: str | Path,
+    trusted: str | Path | None = None,
     images: str | Path | None = None,
     trusted_column: str | None = None,
-    log: Log = None,
-    **settings,
+    out: str | Path = "cleaned",
+    least: float | None = None,
+    settings: Mapping | None = None,
+    classifier: bool = True,
+    say: Callable[[str], None] = print,
 ) -> Cleaned:
-    """Load and clean a data set; see `load` and `Cleaning`."""
-    return Cleaning(load(source, trusted_file, images, trusted_column), log, **settings).result()
+    """Load a data set, clean it, and write all that comes of it to ``out``, obeying the decisions that lie there.
+
+    data, trusted, images, trusted_column : see `load`. least : see `Cleaned.least`. settings : see `Cleaning`.
+    Raises ValueError or OSError that name what is at fault, nearly all before any long work.
+    """
+    started, out = time.monotonic(), store.typed(out)
+    if least is not None and not 0 <= least <= 1:
+        raise ValueError(f"--least must lie in [0, 1], got {least}")
+    with alone(out):
+        given = load(data, trusted, images, trusted_column)
+        number = int(given.trusted.sum())
+        few = (
+            f", fewer than {ENOUGH}: nothing is changed but what people decide"
+            if least is None and number < ENOUGH
+            else ""
+        )
+        say(f"{given.name}: {len(given):,} images, {given.num_classes} classes, {number:,} trusted{few}")
+        cleaning = Cleaning(given, log=say, **(settings or {}))
+        read(out / DECISIONS)  # a broken file is an error before any long work
+        cleaned = replace(cleaning.result(), decisions=latest(read(out / DECISIONS)))
+        for text in report.summary(cleaned, least):
+            say(text)
+        written = report.everything(cleaned, out, least, images)
+        written.append(report.gallery(cleaned, out / report.GALLERY, Review(cleaned.suspicious, out / DECISIONS)))
+        if classifier:
+            written += cleaning.classifier(cleaned).write(out, cleaned)
+        for path in written:
+            say(f"written: {path}")
+    say(f"done in {time.monotonic() - started:.0f} s")
+    return cleaned
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """The only process that writes to a folder. Raises OSError where it cannot be written to, or another one does."""
+    if blocked := next((path for path in (out, *out.parents) if path.exists() and not path.is_dir()), None):
+        raise OSError(f"{blocked} is a file, and results need a folder; pass another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK):
+        raise OSError(f"{out} cannot be written to; pass another --out")
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise OSError(f"another process is writing to {out}; wait for it, or pass another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,10 +1,11 @@
 """What cleaning found: the labels as given, the probabilities of the true ones, the noise, and what people decided.
 
-Two files in one folder: ``cleaned.safetensors`` holds what was computed, ``decisions.json`` what people decided, so
-that a decision is saved without touching the rest. Both are written whole or not at all, and neither can run code.
+Two files in one folder: ``cleaned.safetensors`` holds what was computed, ``decisions.json`` what people decided (see
+`galc.clean.review`). Both are written whole or not at all, and neither can run code.
 """
 
-import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,15 +17,19 @@ import torch
 from torch import Tensor
 
 from galc import store
-from galc.clean import rank
+from galc.checks import check_labels, check_scores
+from galc.clean import review
 from galc.clean.labelled import Labelled
+from galc.clean.review import DECISIONS, Decision, Latest, done
 from galc.noise.model import Noise
 
-FILE, DECISIONS = "cleaned.safetensors", "decisions.json"
+FILE = "cleaned.safetensors"
 VERSION = 1
 LEVEL = 0.9  # of the intervals
-
-Decisions = dict[tuple[int, int], bool]  # (image row, class column) -> whether the image truly has the class
+ENOUGH = 20  # trusted images that a model and a calibration can be made of, and that corrections can be vouched for by
+LIKELY = 0.5  # probability of being wrong above which an entry is changed
+KINDS = ("wrong", "missing")  # a suspicious label that is given; one that is not
+DOUBTED = 0.05  # probability below which the table of suspicious labels leaves an entry out
 
 
 class Rates(NamedTuple):
@@ -46,7 +51,8 @@ class Cleaned(Labelled):
     wrong      : (K,) share of the given labels of the class that are wrong
     missing    : (K,) share of the true labels of the class that are not among the given ones
     warnings   : sentences for people: where there is too little to say, and what would help
-    decisions  : (row, column) -> whether the image truly has the class, by people; outranks `posterior`
+    decisions  : (file, class) -> whether the image truly has the class, by people; outranks `posterior`. Those on
+                 images or classes that are not here change nothing
     record     : any JSON value: settings, versions, seconds
 
     Raises ValueError where shapes do not fit, or probabilities leave [0, 1].
@@ -59,7 +65,7 @@ class Cleaned(Labelled):
     wrong: Rates
     missing: Rates
     warnings: tuple[str, ...] = ()
-    decisions: Decisions = field(default_factory=dict)
+    decisions: Latest = field(default_factory=dict)
     record: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -74,9 +80,6 @@ class Cleaned(Labelled):
                     raise ValueError(f"{name} must have the shape {(size,) * shape}, got {tuple(part.shape)}")
         if not ((self.posterior >= 0) & (self.posterior <= 1)).all():
             raise ValueError("posterior must lie in [0, 1]")
-        for row, column in self.decisions:
-            if not (0 <= row < images and 0 <= column < size):
-                raise ValueError(f"decision ({row}, {column}) is outside of {images} images and {size} classes")
 
     @property
     def noise(self) -> Noise:
@@ -86,26 +89,72 @@ class Cleaned(Labelled):
     @cached_property
     def suspicion(self) -> Tensor:
         """(N, K) float32, P(the given entry is wrong): a label that is wrong, or one that is missing."""
-        return rank.suspicion(self.labels, self.posterior)
+        return suspicion(self.labels, self.posterior)
 
     @cached_property
     def suspicious(self) -> pd.DataFrame:
-        """Suspicious labels, most suspicious first; see `galc.clean.rank.table`. Decisions do not change it."""
-        return rank.table(self.files, self.classes, self.labels, self.posterior, self.trusted)
+        """Suspicious labels, most suspicious first; see `ranked`. Decisions do not change it."""
+        return ranked(self.files, self.classes, self.labels, self.posterior, self.trusted)
 
-    def corrected(self, least: float = 0.5) -> Tensor:
+    @cached_property
+    def folder(self) -> str:
+        """The deepest folder that all images are in; names on a page begin there, and tell nothing of the machine."""
+        return os.path.commonpath([file.parent for file in self.files])
+
+    @property
+    def vouched(self) -> bool:
+        """Whether there are trusted images enough for labels to be changed unasked."""
+        return int(self.trusted.sum()) >= ENOUGH
+
+    def least(self, asked: float | None = None) -> float:
+        """The probability of being wrong above which an entry is changed; raises ValueError outside of [0, 1].
+
+        What is ``asked`` for; by default `LIKELY`, or 1 (nothing) where no trusted images vouch for it.
+        """
+        if asked is None:
+            return LIKELY if self.vouched else 1.0
+        if not 0 <= asked <= 1:
+            raise ValueError(f"least must lie in [0, 1], got {asked}")
+        return asked
+
+    def corrected(self, least: float | None = None) -> Tensor:
         """(N, K) bool: the labels as they should be.
 
         What people decided; else the opposite of the given entry where it is wrong with a probability of more than
-        ``least``; else the entry as given. Trusted images change by decision alone. ``least`` 1: decisions alone.
+        ``least`` (see there); else the entry as given. Trusted images change by decision alone. 1: decisions alone.
         """
-        if not 0 <= least <= 1:
-            raise ValueError(f"least must lie in [0, 1], got {least}")
-        change = (self.suspicion > least) & ~self.trusted[:, None]
-        labels = self.labels ^ change
-        for (row, column), present in self.decisions.items():
-            labels[row, column] = present
+        labels = self.labels ^ ((self.suspicion > self.least(least)) & ~self.trusted[:, None])
+        for place, present in self.decided.items():
+            labels[place] = present
         return labels
+
+    # --- by the names of file and class ----------------------------------------------------------------------------
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        return {str(file): n for n, file in enumerate(self.files)}
+
+    @cached_property
+    def _column(self) -> dict[str, int]:
+        return {name: k for k, name in enumerate(self.classes)}
+
+    def place(self, file: str, name: str) -> tuple[int, int] | None:
+        """Row and column of an image and class; None where they are not here."""
+        row, column = self._row.get(file), self._column.get(name)
+        return None if row is None or column is None else (row, column)
+
+    def action(self, file: str, name: str, present: bool) -> str:
+        """ "keep", "remove" or "add", by which a label came to be ``present`` or not. What is not here is not given."""
+        place = self.place(file, name)
+        return done(place is not None and bool(self.labels[place]), present)
+
+    @cached_property
+    def decided(self) -> dict[tuple[int, int], bool]:
+        """(row, column) -> present, of the decisions on images and classes that are here."""
+        found = ((self.place(*pair), present) for pair, present in self.decisions.items())
+        return {place: present for place, present in found if place is not None}
+
+    # --- on the disk -----------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> Path:
         """Write both files to ``folder``, decisions only where it has none yet; returns it."""
@@ -115,8 +164,9 @@ class Cleaned(Labelled):
         record = {name: getattr(self, name) for name in ("name", "source", "classes", "warnings", "record")}
         record |= {"files": [str(file) for file in self.files], "version": VERSION}
         store.save(folder / FILE, {name: array.numpy() for name, array in arrays.items()}, record)
-        if self.decisions and not (folder / DECISIONS).exists():  # a review may have added to the file since
-            save_decisions(folder, self.decisions, self.files, self.classes)
+        if self.decisions and not (folder / DECISIONS).exists():
+            own = [Decision(*pair, present) for pair, present in self.decisions.items()]
+            review.write(folder / DECISIONS, lambda log: log or own)  # a review may have begun since
         return folder
 
     @classmethod
@@ -133,7 +183,7 @@ class Cleaned(Labelled):
             files=files,
             classes=classes,
             warnings=tuple(record["warnings"]),
-            decisions=load_decisions(folder, files, classes),
+            decisions=review.latest(review.read(folder / DECISIONS)),
             **{name: tensors[name] for name in ("labels", "trusted", "posterior")},
         )
 
@@ -154,30 +204,47 @@ def _whole(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     return entry.arrays, entry.record
 
 
-def save_decisions(folder: Path, decisions: Decisions, files: tuple[Path, ...], classes: tuple[str, ...]) -> Path:
-    """Write decisions alone, by the names of file and class."""
-    rows = [
-        {"file": str(files[row]), "class": classes[column], "present": bool(present)}
-        for (row, column), present in decisions.items()
-    ]
-    return store.write_json(folder / DECISIONS, {"version": VERSION, "decisions": rows})
+def suspicion(labels: Tensor, posterior: Tensor) -> Tensor:
+    """(N, K) float32, P(the given entry is wrong), from ``labels`` (N, K) bool and the ``posterior`` (N, K).
 
-
-def load_decisions(folder: Path, files: tuple[Path, ...], classes: tuple[str, ...]) -> Decisions:
-    """The decisions of a folder, in the order they were made; none where there is no such file.
-
-    Decisions on images or classes that are gone are left out. Raises ValueError for a file of another form.
+    1 - posterior where the label is given: it is wrong. The posterior where it is not: it is missing.
     """
-    path = folder / DECISIONS
-    if not path.exists():
-        return {}
-    row = {str(file): n for n, file in enumerate(files)}
-    column = {name: k for k, name in enumerate(classes)}
-    try:
-        decisions = json.loads(path.read_text(encoding="utf-8"))["decisions"]
-        found = [((one["file"], one["class"]), one["present"]) for one in decisions]
-        if not all(isinstance(present, bool) for _, present in found):
-            raise TypeError("present must be true or false")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no decisions ({error}); mend it, or move it away to begin anew") from error
-    return {(row[file], column[name]): present for (file, name), present in found if file in row and name in column}
+    labels = check_labels(labels)
+    return (labels.float() - check_scores(posterior, labels, "posterior").float()).abs()
+
+
+def ranked(
+    files: Sequence[Path],
+    classes: Sequence[str],
+    labels: Tensor,
+    posterior: Tensor,
+    trusted: Tensor | None = None,
+    least: float = DOUBTED,
+) -> pd.DataFrame:
+    """Suspicious entries, most suspicious first, without those of ``trusted`` (N,) images and those below ``least``.
+
+    Columns: rank (from 1), file (str), class, given (0 or 1), kind ("wrong" or "missing"), probability (that the given
+    entry is wrong), row and column (of `labels`). Of equal probabilities the first image comes first.
+    """
+    scores = suspicion(labels, posterior)
+    chosen = scores >= least
+    if trusted is not None:
+        chosen &= ~trusted[:, None]
+    row, column = (index.numpy() for index in chosen.nonzero(as_tuple=True))
+    scores = scores[chosen].numpy()
+    order = np.argsort(-scores, kind="stable")
+    row, column, scores = row[order], column[order], scores[order]
+    given = labels.numpy()[row, column]
+    named = pd.Categorical.from_codes(column, [str(name) for name in classes])
+    return pd.DataFrame(
+        {
+            "rank": np.arange(1, len(row) + 1),
+            "file": np.array([str(file) for file in files], dtype=object)[row],
+            "class": named,
+            "given": given.astype(np.int64),
+            "kind": pd.Categorical.from_codes(1 - given.astype(np.int64), KINDS),
+            "probability": scores,
+            "row": row,
+            "column": column,
+        }
+    )

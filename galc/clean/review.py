@@ -1,25 +1,30 @@
-"""Decisions about labels: kept, removed or added one by one, saved at once, undone in turn.
+"""Decisions about labels: kept, removed or added one by one, saved at once, undone in turn; and what a sample says.
 
-Most are about suspicious labels of a table; any other class of an image can be decided as well.
-
-They lie in the decisions.json of `galc.clean.result`, in the order in which they were made; of several on one image and
-class the last counts. Each says whether the class is on the image, so it holds whatever the labels become.
+All lie in one file of a folder, decisions.json, in the order in which they were made; of several on one image and class
+the last counts. Each says whether the class is on the image, so it holds whatever the labels become. Most are about
+suspicious labels of a table; any other class of an image can be decided as well.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
+from scipy.stats import binomtest
 
 from galc import store
-from galc.clean.result import VERSION
 
+DECISIONS = "decisions.json"
+VERSION = 1
+CONFIDENCE = 0.95  # of the interval of a precision
 # what can be done about a label of each kind; the first leaves it as it was given
 ACTIONS = {"wrong": ("keep", "remove"), "missing": ("keep", "add")}
+
+Latest = dict[tuple[str, str], bool]  # (file, class) -> whether the class is on the image
 
 
 class Decision(NamedTuple):
@@ -30,6 +35,49 @@ class Decision(NamedTuple):
     present: bool
 
 
+Log = list[Decision]
+
+
+# --- the file ------------------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> Log:
+    """The decisions of a file in their order; none where there is no file. Raises ValueError for any other content."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["decisions"]
+        log = [Decision(row["file"], row["class"], row["present"]) for row in rows]
+        if any(tuple(map(type, decision)) != (str, str, bool) for decision in log):
+            raise TypeError("an entry is not of file, class and present")
+        return log
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} holds no decisions ({error}); mend it, or move it away to begin anew") from error
+
+
+def latest(log: Log) -> Latest:
+    """What is decided, in the order of the first decisions."""
+    return {(decision.file, decision.name): decision.present for decision in log}
+
+
+def write(path: Path, change: Callable[[Log], Log]) -> Log:
+    """Change the decisions of a file and return them: the only writer.
+
+    ``change`` gets what is on the disk, under a lock that all processes wait for: another one may have added to it.
+    Raises ValueError for a file that holds no decisions, which is left as it is, and what the disk raises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        store.remove_left_over(path.parent, f".{path.name}.*.tmp")
+        log = change(read(path))
+        rows = [{"file": d.file, "class": d.name, "present": d.present} for d in log]
+        store.write_json(path, {"version": VERSION, "decisions": rows})
+    return log
+
+
+# --- decisions about a table ---------------------------------------------------------------------------------------
+
+
 class Review:
     """The decisions of one file about the labels of a table.
 
@@ -38,15 +86,16 @@ class Review:
     path       : the JSON file; it is made by the first decision
 
     A decision counts once it is on the disk: an error while it is written (full disk, no permission) leaves both the
-    file and this object as they were. Processes may share a file. Raises ValueError for a file that holds no decisions;
-    it is never overwritten.
+    file and this object as they were. Processes may share a file. Raises ValueError for a file that holds no decisions.
     """
 
     def __init__(self, suspicious: pd.DataFrame, path: Path):
         self.table, self.path = suspicious.reset_index(drop=True), Path(path)
         if missing := {"file", "class", "given", "kind"} - set(self.table):
             raise ValueError(f"the table of suspicious labels has no column {', '.join(sorted(missing))}")
-        self._places = Places(self.table["file"], self.table["class"])
+        self._index = pd.MultiIndex.from_arrays([self.table["file"], self.table["class"]])
+        if not self._index.is_unique:
+            raise ValueError("the table of suspicious labels has an image and class twice; keep one row of them")
         self._log = read(self.path)
 
     def __len__(self) -> int:
@@ -67,43 +116,36 @@ class Review:
 
     def add(self, decision: Decision) -> Decision:
         """Save a decision about any image and class, also one that the table does not list; returns it."""
-        self._write(lambda log: [*log, decision])
+        self._log = write(self.path, lambda log: [*log, decision])
         return decision
 
     def undo(self) -> Decision | None:
         """Take back the last decision of the file and return it; None where there is none."""
-        taken: list[Decision] = []
+        taken: Log = []
 
-        def without_last(log: list[Decision]) -> list[Decision]:
+        def without_last(log: Log) -> Log:
             taken.extend(log[-1:])
             return log[:-1]
 
-        self._write(without_last)
+        self._log = write(self.path, without_last)
         return taken[0] if taken else None
 
-    def row(self, decision: Decision) -> int | None:
-        """The row that a decision is about; None where the table does not list it."""
-        return self._places.of(decision.file, decision.name)
+    def row(self, file: str, name: str) -> int | None:
+        """The row of an image and class; None where the table does not list it."""
+        try:
+            return int(self._index.get_loc((file, name)))
+        except KeyError:
+            return None
 
-    def latest(self) -> dict[tuple[str, str], bool]:
-        """{(file, class): present} of all that is decided, in the table or not, in the order of the first decisions."""
-        return {(d.file, d.name): d.present for d in self._log}
+    def latest(self) -> Latest:
+        """All that is decided, in the table or not."""
+        return latest(self._log)
 
     def decided(self) -> dict[int, str]:
         """{row: action} of the decided rows."""
-        found = {self._places.of(*pair): present for pair, present in self.latest().items()}
+        found = {self.row(*pair): present for pair, present in self.latest().items()}
         given = self.table["given"]
         return {row: done(bool(given[row]), present) for row, present in found.items() if row is not None}
-
-    def _write(self, change: Callable[[list[Decision]], list[Decision]]) -> None:
-        """Change the log on the disk, then here. Under a lock and from what is on the disk: it may have grown."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
-            store.remove_left_over(self.path.parent, f".{self.path.name}.*.tmp")
-            log = change(read(self.path))
-            rows = [{"file": d.file, "class": d.name, "present": d.present} for d in log]
-            store.write_json(self.path, {"version": VERSION, "decisions": rows})
-        self._log = log
 
 
 def done(given: bool, present: bool) -> str:
@@ -111,37 +153,67 @@ def done(given: bool, present: bool) -> str:
     return "keep" if present == given else "add" if present else "remove"
 
 
-class Places:
-    """The rows of pairs of file and class, among millions of them. Raises ValueError for a pair that comes twice."""
-
-    def __init__(self, files: pd.Series, classes: pd.Series):
-        (file, names), (label, labels) = pd.factorize(files), pd.factorize(classes)
-        self._file = {str(name): n for n, name in enumerate(names)}
-        self._label = {str(name): k for k, name in enumerate(labels)}
-        keys = file.astype(np.int64) * len(self._label) + label
-        self._order = keys.argsort(kind="stable")
-        self._keys = keys[self._order]
-        if (self._keys[1:] == self._keys[:-1]).any():
-            raise ValueError("the table of suspicious labels has an image and class twice; keep one row of them")
-
-    def of(self, file: str, label: str) -> int | None:
-        """The row of a pair; None where there is none."""
-        if file not in self._file or label not in self._label:
-            return None
-        key = self._file[file] * len(self._label) + self._label[label]
-        at = int(self._keys.searchsorted(key))
-        return int(self._order[at]) if at < len(self._keys) and self._keys[at] == key else None
+# --- how good the ranking is ---------------------------------------------------------------------------------------
 
 
-def read(path: Path) -> list[Decision]:
-    """The decisions of a file in their order; none where there is no file. Raises ValueError for any other content."""
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["decisions"]
-        decisions = [Decision(row["file"], row["class"], row["present"]) for row in rows]
-        if any(tuple(map(type, decision)) != (str, str, bool) for decision in decisions):
-            raise TypeError("an entry is not of file, class and present")
-        return decisions
-    except FileNotFoundError:
-        return []
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} holds no decisions ({error}); mend it, or move it away to begin anew") from error
+@dataclass(frozen=True)
+class Precision:
+    """How good a ranking is, from a few labels that a person has looked at.
+
+    The precision at N is the share of the N most suspicious labels that are indeed at fault. Of these N a sample is
+    drawn and reviewed: with 20 of them, whatever N is, the share is known to within 20 points or so.
+
+    first    : the sample is of so many most suspicious labels
+    sampled  : how many were drawn
+    reviewed : how many of these are decided
+    at_fault : how many of these were removed or added
+    """
+
+    first: int
+    sampled: int
+    reviewed: int
+    at_fault: int
+
+    @property
+    def value(self) -> float:
+        """The share of reviewed labels at fault, the estimate of the precision at `first`; NaN without any."""
+        return self.at_fault / self.reviewed if self.reviewed else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Clopper and Pearson's interval (1934) of 95 % for the precision at `first`; (0, 1) where nothing is reviewed.
+
+        Exact for drawing from many labels; for drawing a good part of them it is wider than it need be.
+        """
+        if not self.reviewed:
+            return 0.0, 1.0
+        found = binomtest(self.at_fault, self.reviewed).proportion_ci(CONFIDENCE, method="exact")
+        return float(found.low), float(found.high)
+
+    def __str__(self) -> str:
+        if not self.reviewed:
+            return f"Precision at {self.first:,}: unknown, none of {self.sampled} drawn labels is reviewed yet."
+        low, high = (f"{100 * share:.0f}" for share in self.interval)
+        whole = "" if self.reviewed == self.sampled else f" of {self.sampled}"
+        text = f"Precision at {self.first:,}: {100 * self.value:.0f} % (95 % interval {low} to {high} %)"
+        return f"{text}; {self.at_fault} of the {self.reviewed}{whole} reviewed labels were at fault."
+
+
+def sample(number: int, first: int = 200, size: int = 20, seed: int = 0) -> np.ndarray:
+    """The places, ascending, of ``size`` labels drawn from the ``first`` of a ranking of ``number``; all where few.
+
+    The same arguments give the same places. Raises ValueError for a first or size below 1.
+    """
+    if first < 1 or size < 1:
+        raise ValueError(f"first and size must be at least 1, got {first} and {size}")
+    first = min(first, number)
+    return np.sort(np.random.default_rng(seed).permutation(first)[:size])
+
+
+def precision(decided: Mapping[int, str], drawn: np.ndarray, first: int) -> Precision:
+    """The precision at ``first`` from the decisions {place: "keep", "remove" or "add"} about the ``drawn`` places.
+
+    Decisions about other places say nothing: which ones are reviewed beyond the sample is no chance.
+    """
+    actions = [decided[place] for place in drawn.tolist() if place in decided]
+    return Precision(first, len(drawn), len(actions), sum(action != "keep" for action in actions))

@@ -10,7 +10,7 @@ that is named, or removes it where the image has it, and Escape comes back to th
 P turn the page. Each part has a class to find it by: galc-show, galc-kind, galc-class, galc-previous, galc-next,
 galc-undo, galc-page, galc-status, galc-summary, galc-cards, galc-field, and the whole galc-review.
 
-Where no widget can live (GitHub, papermill's output, HTML), it is the page of `galc.clean.gallery`.
+Where no widget can live (GitHub, papermill's output, HTML), it is the page of `galc.clean.report`.
 """
 
 import html
@@ -23,11 +23,9 @@ import ipywidgets
 import numpy as np
 import traitlets
 
-from galc.clean import gallery
-from galc.clean.by_name import ByName
-from galc.clean.precision import Precision, precision, sample
-from galc.clean.result import DECISIONS, Cleaned, load_decisions
-from galc.clean.review import Decision, Review
+from galc.clean import report
+from galc.clean.result import Cleaned
+from galc.clean.review import DECISIONS, Decision, Precision, Review, latest, precision, read, sample
 from galc.explorer.controls import Status, dropdown, line
 
 FIRST, DRAWN = 200, 20  # the precision is that of the first 200, from 20 of them
@@ -50,7 +48,7 @@ class Grid(anywidget.AnyWidget):
 def counts(actions: Iterable[str]) -> str:
     """ "1 kept as it is, 0 removed, 2 added"."""
     actions = list(actions)
-    return ", ".join(f"{actions.count(action):,} {word}" for action, word in gallery.DONE.items())
+    return ", ".join(f"{actions.count(action):,} {word}" for action, word in report.DONE.items())
 
 
 class Reviewer:
@@ -73,7 +71,6 @@ class Reviewer:
         self.status = Status()
         self.where, self.summary = ipywidgets.HTML(), ipywidgets.HTML()
         self.grid = Grid(classes=list(cleaned.classes))
-        self.by_name = ByName(cleaned)
         self._made_on: dict[Decision, int] = {}  # the row of the card, of decisions of this session
         self.page = self._first_open()
         self.widget = self._arranged()
@@ -112,8 +109,7 @@ class Reviewer:
     @property
     def cleaned(self) -> Cleaned:
         """The same with all decisions that are on the disk."""
-        folder, now = self.review.path.parent, self._cleaned
-        return replace(now, decisions=load_decisions(folder, now.files, now.classes))
+        return replace(self._cleaned, decisions=latest(read(self.review.path)))
 
     @property
     def text(self) -> str:
@@ -126,8 +122,8 @@ class Reviewer:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         """The widget, and for those who cannot show it the page of images."""
-        cards = gallery.cards(self._cleaned, self._shown_rows(), self.review.decided())
-        still = {"text/plain": self.text, "text/html": f"<p>{html.escape(self.text)}</p>{gallery.figures(cards)}"}
+        cards = report.cards(self._cleaned, self._shown_rows(), self.review.decided())
+        still = {"text/plain": self.text, "text/html": f"<p>{html.escape(self.text)}</p>{report.figures(cards)}"}
         return self.widget._repr_mimebundle_() | still
 
     # --- what is done ----------------------------------------------------------------------------------------------
@@ -140,7 +136,8 @@ class Reviewer:
     def decide_class(self, row: int, name: str, present: bool) -> None:
         """Save whether any class is on the image of a row of the table, and show it. Raises ValueError for no class."""
         with self.status.shown():
-            self.by_name.check(name)
+            if name not in self._cleaned.classes:
+                raise ValueError(f"{name!r} is none of the {len(self._cleaned.classes):,} classes; nothing is saved")
             self._made(row, self.review.add(Decision(self.review.table["file"][row], name, present)))
 
     def undo(self) -> None:
@@ -165,7 +162,7 @@ class Reviewer:
 
     def update(self) -> None:
         """Show the page that the controls say."""
-        cards = gallery.cards(self._cleaned, self._shown_rows(), {})
+        cards = report.cards(self._cleaned, self._shown_rows(), {})
         actions = self.review.actions
         with self.grid.hold_sync():
             self.grid.cards = [card._asdict() | {"actions": actions(card.rank - 1)} for card in cards]
@@ -194,31 +191,37 @@ class Reviewer:
     def _place(self, decision: Decision) -> int | None:
         """Where among `rows` the card is to which undoing a decision goes."""
         rows = self.rows
-        found = np.flatnonzero(rows == self._made_on.get(decision, self.review.row(decision)))
+        found = np.flatnonzero(rows == self._made_on.get(decision, self.review.row(decision.file, decision.name)))
         if not len(found):
             found = np.flatnonzero(self.review.table["file"].to_numpy()[rows] == decision.file)
         return int(found[0]) if len(found) else None
 
     def _mark(self) -> None:
         decided, rows = self.review.decided(), self._shown_rows()
-        files = self.review.table["file"].iloc[rows].tolist()
+        about: dict[str, list[tuple[str, bool]]] = {}
+        for file, name, present in self._known():
+            about.setdefault(file, []).append((name, present))
         with self.grid.hold_sync():
             self.grid.chosen = [decided.get(row, "") for row in rows]
-            self.grid.decided = self.by_name.of_files(files, self.review.latest())
+            self.grid.decided = [about.get(file, []) for file in self.review.table["file"].iloc[rows]]
         self.summary.value = f"{html.escape(self.text)}<br>{KEYS}"
+
+    def _known(self) -> list[Decision]:
+        """The decisions that count on images and classes that there are: others change no label."""
+        found = (Decision(*pair, present) for pair, present in self.review.latest().items())
+        return [one for one in found if self._cleaned.place(one.file, one.name)]
 
     def _unlisted(self) -> list[str]:
         """Actions about labels that the table does not list."""
-        known = self.by_name.known(self.review.latest())
-        return [self.by_name.action(*one) for one in known if self.review.row(Decision(*one)) is None]
+        return [self._cleaned.action(*one) for one in self._known() if self.review.row(one.file, one.name) is None]
 
     def _words(self, decision: Decision) -> str:
         """ "dog (000012.jpg): removed", what is now true of the label of a decision."""
         present = self.review.latest().get((decision.file, decision.name))
-        action = self.by_name.action(decision.file, decision.name, present)
+        action = "" if present is None else self._cleaned.action(decision.file, decision.name, present)
         # isolated, so that a name written from right to left does not turn the sentence round
         name, file = (f"\u2068{text}\u2069" for text in (decision.name, Path(decision.file).name))
-        return f"{name} ({file}): {gallery.DONE.get(action, 'undecided')}"
+        return f"{name} ({file}): {report.DONE.get(action, 'undecided')}"
 
     def _classes(self) -> list[tuple[str, str]]:
         counts = self.review.table["class"].value_counts().to_dict()

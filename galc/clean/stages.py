@@ -17,6 +17,7 @@ from galc import store
 from galc.clean import intervals as estimate
 from galc.clean.context import InContext, as_noisy, heard
 from galc.clean.inputs import Given
+from galc.clean.result import ENOUGH
 from galc.data.dataset import Split
 from galc.methods import objectives
 from galc.noise.model import Noise, parts
@@ -27,7 +28,6 @@ from galc.training import models
 from galc.training.batch import Loss, TrainingSet
 from galc.training.crossfit import crossfit
 
-ENOUGH = 20  # trusted images that a model and a calibration can be made of
 MODELS = 2  # of the second round
 SURE, PLAIN = 0.95, 0.1  # quantiles: of probabilities where a class is surest, and where it is surely not
 CODE = ("context", "intervals", "inputs", "stages")  # modules of this package whose code decides a stage

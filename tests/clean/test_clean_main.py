@@ -14,10 +14,11 @@ import torch
 from filelock import FileLock
 
 from galc import store
-from galc.clean import export
+from galc.clean import report
 from galc.clean.__main__ import main
 from galc.clean.classifier import Classifier
-from galc.clean.result import Cleaned, save_decisions
+from galc.clean.result import Cleaned
+from galc.clean.review import Decision, write
 from galc.data import dataset as data
 from tests.conftest import write_colours
 
@@ -68,9 +69,11 @@ def test_everything_is_written_and_fits_together(run, source):
     row = {file: n for n, file in enumerate(cleaned.files)}
     assert torch.equal(labels.labels, cleaned.corrected()[[row[file] for file in labels.files]])
     lines = (out / "suspicious.csv").read_text().splitlines()
-    assert lines[0] == "rank,file,class,given,kind,probability" and len(lines) == len(cleaned.suspicious) + 1
-    report = (out / "report.html").read_text()
-    assert "120 images, 7 classes, 60 images trusted" in report and "How far to trust the intervals" in report
+    assert lines[0] == "rank,file,class,given,kind,probability,done" and len(lines) == len(cleaned.suspicious) + 1
+    page = (out / "report.html").read_text()
+    assert "120 images, 7 classes, 60 images trusted" in page and "How far to trust the intervals" in page
+    corrected = [line for line in lines if line.endswith(",corrected")]
+    assert len(corrected) == int((cleaned.corrected() ^ cleaned.labels).sum()) and "Nothing is changed" not in page
 
 
 def test_the_classifier_loads_from_its_file_alone_and_its_card_says_how(run):
@@ -89,13 +92,30 @@ def test_the_classifier_loads_from_its_file_alone_and_its_card_says_how(run):
     assert printed.stdout.startswith("one.jpg")
 
 
+@pytest.mark.parametrize("more", [[], ["--least", "0.5"]])
+def test_with_few_trusted_images_corrections_are_suggestions_unless_asked_for(source, tmp_path, capsys, more):
+    (tmp_path / "few.txt").write_text("".join(f"{n:03d}.png\n" for n in range(60, 75)))
+    few = ["--trusted", str(tmp_path / "few.txt"), "--no-classifier", *more]
+    assert main([*command(source, tmp_path / "out"), *few]) == 0
+    said, cleaned = capsys.readouterr().out, Cleaned.load(tmp_path / "out")
+    labels = data.load(tmp_path / "out" / "labels" / "instances_train.json", images=source / "images" / "train")
+    same = torch.equal(labels.labels, cleaned.labels[[cleaned.files.index(file) for file in labels.files]])
+    lines = (tmp_path / "out" / "suspicious.csv").read_text().splitlines()
+    asked, likely = bool(more), int((cleaned.suspicious["probability"] > 0.5).sum())
+    assert likely and same != asked
+    first = f"Nothing is changed but what people decided: 15 images are trusted, and 20 are the least that can vouch for corrections. {likely} suggestions are in suspicious.csv; --least 0.5 makes them all the same."  # fmt: skip  # noqa: E501
+    assert (first in said) != asked and (first in (tmp_path / "out" / "report.html").read_text()) != asked
+    assert sum(line.endswith(",corrected" if asked else ",suggested") for line in lines) == likely
+
+
 def test_a_second_call_computes_nothing_and_obeys_decisions(run, source, capsys, monkeypatch):
     out, outputs = run
     monkeypatch.setenv("GALC_OUTPUTS", str(outputs))
     cleaned = Cleaned.load(out)
     absent = (~cleaned.labels[60:]).nonzero()[0]
     row, column = 60 + int(absent[0]), int(absent[1])  # of a trusted image
-    save_decisions(out, {(row, column): True}, cleaned.files, cleaned.classes)
+    decision = Decision(str(cleaned.files[row]), cleaned.classes[column], True)
+    write(out / "decisions.json", lambda log: [*log, decision])
     made = {path: path.stat().st_mtime_ns for path in (outputs / "cache").rglob("*.safetensors")}
     try:
         assert main(command(source, out, "--no-classifier")) == 0
@@ -111,7 +131,7 @@ def test_other_tools_take_the_result(run):
     from cleanlab.multilabel_classification.rank import get_label_quality_scores_per_class
 
     cleaned = Cleaned.load(run[0])
-    given, probabilities = export.for_cleanlab(cleaned)
+    given, probabilities = report.for_cleanlab(cleaned)
     scores = get_label_quality_scores_per_class(given, probabilities)
     assert np.allclose(1 - scores, cleaned.suspicion.numpy(), atol=1e-6)
 
@@ -137,7 +157,10 @@ def test_fiftyone_reads_the_corrected_labels(run, source, monkeypatch):
     "change, message",
     [
         (["--least", "2"], "--least must lie in"),
-        (["-p", "epoch", "3"], "epoch"),
+        (["-p", "epoch", "3"], "unknown parameter 'epoch'; did you mean 'epochs'? (known here: backbone, "),
+        (["-p", "noise", "0.3"], "unknown parameter 'noise'"),
+        (["-p", "method", "asl"], "unknown parameter 'method'"),
+        (["-p", "gold_fraction", "0.3"], "unknown parameter 'gold_fraction'"),
         (["-p", "epochs", "many"], "epochs"),
         (["--trusted", "none.txt"], "is missing"),
         (["--data", "nowhere"], "neither one of"),
@@ -146,13 +169,16 @@ def test_fiftyone_reads_the_corrected_labels(run, source, monkeypatch):
 def test_bad_input_is_an_error_in_one_line_before_any_work(source, tmp_path, capsys, change, message):
     assert main([*command(source, tmp_path / "out"), *change]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and message in error and "Traceback" not in error
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
     assert not (tmp_path / "out" / "cleaned.safetensors").exists()
 
 
 def test_a_place_that_cannot_be_written_to_and_one_in_use_are_refused(source, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert main(command(source, tmp_path / "file")) == 2
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert main(command(source, place)) == 2
+        error = capsys.readouterr().err
+        assert f"{tmp_path / 'file'} is a file" in error and "pass another --out" in error and "Errno" not in error
     (tmp_path / "used").mkdir()
     with FileLock(tmp_path / "used" / ".lock"):
         assert main(command(source, tmp_path / "used")) == 2

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from galc.clean.precision import Precision, precision, sample
+from galc.clean.review import Precision, precision, sample
 
 
 def test_a_known_answer():

@@ -183,13 +183,3 @@ def test_advice_names_the_classes_and_says_what_is_lost_without_trusted_images()
     (alone,) = estimate.advice(labels, some & False, ("a", "b", "c"), 20, rates(0, 0, 0), rates(0, 0, 0))
     assert alone.startswith("There are no trusted images") and "noisy labels alone" in alone
     assert "only 5 trusted images" in estimate.advice(labels, torch.arange(40) < 5, "abc", 20, *[rates(0, 0, 0)] * 2)[0]
-
-
-def test_confusions_come_by_the_number_of_labels_they_concern():
-    rate = torch.tensor([[0.9, 0.1, 0.0], [0.3, 0.7, 0.0], [0.0, 0.5, 0.5]], dtype=torch.float64)
-    labels = torch.cat([torch.eye(3)[k].expand(n, 3) for k, n in enumerate((100, 10, 1))]).bool()
-    found = estimate.confusions(Rates(rate, rate / 2, rate), labels, "abc")
-    assert [(one["true"], one["given"]) for one in found] == [("a", "b"), ("b", "a"), ("c", "b")]
-    assert found[0] == {"true": "a", "given": "b", "rate": 0.1, "low": 0.05, "high": 0.1}
-    unsure = estimate.confusions(Rates(rate, torch.zeros(3, 3).double(), rate), labels, "abc")
-    assert unsure == []

@@ -12,6 +12,7 @@ from galc.clean.inputs import Given, Projection
 from galc.clean.pipeline import Cleaning
 from galc.data import dataset as data
 from galc.noise.model import Noise, symmetric
+from galc.study.params import ParameterError
 from tests.conftest import write_colours
 
 SMALL = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "folds": 2, "fold_epochs": 12, "hidden": 32}
@@ -62,6 +63,20 @@ def test_without_trusted_images_the_ranking_still_tells_right_from_wrong_and_the
     right = cleaned.suspicion[given.labels & true]
     above = (wrong[:, None] > right[None]).double().mean()
     assert float(above) > 0.8
+
+
+def test_settings_that_a_cleaning_does_not_obey_are_refused_by_name(noisy):
+    for name, value in {
+        "mirror": True,
+        "noise_kind": "pair",
+        "split_seed": 1,
+        "single_label_limit": 3,
+        "epoch": 2,
+    }.items():
+        with pytest.raises(ParameterError, match=f"unknown parameter '{name}'"):
+            Cleaning(noisy[0], **{name: value})
+    with pytest.raises(ParameterError, match="parameter 'folds' = 1"):
+        Cleaning(noisy[0], folds=1)
 
 
 def test_one_class_is_cleaned(noisy, by_colour):

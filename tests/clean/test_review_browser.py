@@ -15,9 +15,8 @@ from lab import SECOND, Lab, Notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from playwright.sync_api import expect
 
-from galc.clean import gallery
-from galc.clean.result import DECISIONS
-from galc.clean.review import read
+from galc.clean import report
+from galc.clean.review import DECISIONS, read
 from galc.clean.reviewer import PAGE
 
 CLASSES = (*NAMES, "Bus")  # there is a "bus"
@@ -392,7 +391,7 @@ def test_a_page_that_is_loaded_again_shows_the_decisions(review):
 
 
 def test_the_gallery_reads_without_a_script_and_from_the_keyboard(browser, tmp_path):
-    index = gallery.write(example(tmp_path), tmp_path / "gallery")
+    index = report.gallery(example(tmp_path), tmp_path / "gallery")
     context = browser.new_context(java_script_enabled=False, offline=True)
     page, problems = context.new_page(), []
     page.on("console", lambda message: problems.append(message.text))
@@ -407,7 +406,7 @@ def test_the_gallery_reads_without_a_script_and_from_the_keyboard(browser, tmp_p
 
 
 def test_the_gallery_shows_every_image_and_runs_nothing(browser, tmp_path):
-    index = gallery.write(
+    index = report.gallery(
         example(tmp_path, classes=("<img src=x onerror=alert(1)>", '"><script>alert(2)</script>')),
         tmp_path / "one.html",
     )

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from cleaned import CLASSES, example
 
-from galc.clean import gallery
-from galc.clean.result import DECISIONS, Cleaned
-from galc.clean.review import Decision, read
+from galc.clean import report
+from galc.clean.result import Cleaned
+from galc.clean.review import DECISIONS, Decision, read
 from galc.clean.reviewer import PAGE, Reviewer
 
 
@@ -70,7 +70,7 @@ def test_a_key_saves_the_decision_before_the_card_shows_it(reviewer, cleaned, tm
     assert seen == [1] and reviewer.grid.chosen[:2] == [action, ""]
     assert "saved" in reviewer.status.value and "Decided: 1 of " in reviewer.summary.value
     line = cleaned.suspicious.iloc[row]
-    assert reviewer.cleaned.decisions == {(line["row"], line["column"]): action == "add"}
+    assert reviewer.cleaned.decided == {(line["row"], line["column"]): action == "add"}
     assert bool(reviewer.cleaned.corrected(1)[line["row"], line["column"]]) == (action == "add")
 
 
@@ -136,7 +136,7 @@ def test_any_class_of_an_image_is_decided_like_a_suspicious_label(reviewer, clea
     assert reviewer.grid.decided == [[(name, not given)] if other == image else [] for other in table]
     assert set(reviewer.grid.chosen) == {""}
     column = CLASSES.index(name)
-    assert reviewer.cleaned.decisions == {(image, column): not given}
+    assert reviewer.cleaned.decided == {(image, column): not given}
     assert bool(reviewer.cleaned.corrected(1)[image, column]) != given
     press(reviewer, do="undo")
     assert read(tmp_path / DECISIONS) == [] and not any(reviewer.grid.decided)
@@ -214,7 +214,7 @@ def test_corrected_labels_are_written_with_them(reviewer, cleaned, tmp_path):
     row, image, name, given = unlisted(cleaned)
     reviewer.decide_class(row, name, not given)
     loaded = Cleaned.load(cleaned.save(tmp_path))
-    assert loaded.decisions == {(image, CLASSES.index(name)): not given}
+    assert loaded.decided == {(image, CLASSES.index(name)): not given}
     assert bool(loaded.corrected()[image, CLASSES.index(name)]) != given
 
 
@@ -229,7 +229,7 @@ def test_the_names_of_all_classes_are_sent_once(tmp_path):
     press(reviewer, do="page", by=1)
     press(reviewer, do="class", row=PAGE, name=many[7], present=True)
     assert changed == {"cards", "decided"}
-    assert set(reviewer.grid.cards[0]) == {*gallery.Card._fields, "actions"}
+    assert set(reviewer.grid.cards[0]) == {*report.Card._fields, "actions"}
     assert len(json.dumps(reviewer.grid.decided)) < 20 * PAGE  # of 1,000 classes the decided ones alone
 
 
@@ -239,7 +239,7 @@ def test_every_card_says_in_words_what_it_is(reviewer, cleaned):
         labels = [CLASSES[k] for k in np.flatnonzero(cleaned.labels[line["row"]])]
         assert (card["name"], card["labels"]) == (line["class"], labels)
         assert card["claim"].startswith("given" if line["given"] else "not given")
-        assert gallery.chance(line["probability"]) in card["claim"]
+        assert report.chance(line["probability"]) in card["claim"]
         assert card["src"].startswith("data:image/jpeg;base64,") and card["file"].endswith(" <i>&ü.png")
         assert card["actions"] == ("keep", "remove" if line["given"] else "add")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from galc.clean import gallery
+from galc.clean import report
 from galc.clean.inputs import Given
 from galc.clean.pipeline import Cleaning, load
 from galc.data import images
@@ -90,7 +90,7 @@ def test_it_is_cleaned_and_shown_like_the_others(tmp_path, kind: Callable):
     (odd,) = tmp_path.iterdir()
     cleaned = Cleaning(load(source(tmp_path, odd.name)), **MODEL, **SMALL).result()
     assert cleaned.files[-1] == odd and torch.isfinite(cleaned.posterior[-1]).all()
-    page = gallery.write(cleaned, tmp_path / "gallery.html").read_text()
+    page = report.gallery(cleaned, tmp_path / "gallery.html").read_text()
     assert "cannot be read" not in page and page.count("data:image/jpeg") == len(cleaned.suspicious)
 
 

@@ -1,18 +1,22 @@
-"""The gallery: a page that any browser reads without a script, and in which a name is never anything but a name."""
+"""Report and gallery: pages that any browser reads without a script, and in which a name is a name and no more."""
 
 import io
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+import torch
 from cleaned import CLASSES, example
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from galc import store
-from galc.clean import gallery
+from galc.clean import report
+from galc.clean.result import Cleaned, Rates
 from galc.clean.review import Review
 
 
@@ -40,7 +44,7 @@ def cleaned(tmp_path):
 
 
 def written(cleaned, path, **options) -> tuple[Page, str]:
-    text = gallery.write(cleaned, path, **options).read_text(encoding="utf-8")
+    text = report.gallery(cleaned, path, **options).read_text(encoding="utf-8")
     return Page(text), text
 
 
@@ -90,7 +94,7 @@ def test_it_says_what_is_suspicious_and_how_much_in_the_order_of_the_table(clean
     claims = re.findall(r"(?:not )?given, (?:over )?\d+ % likely (?:wrong|missing)", page.text)
     table = cleaned.suspicious[:60]
     wanted = [
-        gallery.CLAIMS[kind].format(gallery.chance(p))
+        report.CLAIMS[kind].format(report.chance(p))
         for kind, p in zip(table["kind"], table["probability"], strict=True)
     ]
     assert claims == wanted
@@ -101,7 +105,7 @@ def test_it_says_what_is_suspicious_and_how_much_in_the_order_of_the_table(clean
 
 
 def test_a_chance_is_never_certainty():
-    assert [gallery.chance(p) for p in (0.054, 0.5, 0.99, 0.9951, 1.0)] == [
+    assert [report.chance(p) for p in (0.054, 0.5, 0.99, 0.9951, 1.0)] == [
         "5 %",
         "50 %",
         "99 %",
@@ -115,7 +119,7 @@ def test_every_link_leads_to_a_part_of_the_page_and_every_label_has_one(cleaned,
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     links = [link["href"] for link in page.of("a")]
     assert {link.removeprefix("#") for link in links} == ids
-    assert len([id for id in ids if id.startswith("part-")]) == -(-len(cleaned.suspicious) // gallery.PART)
+    assert len([id for id in ids if id.startswith("part-")]) == -(-len(cleaned.suspicious) // report.PART)
 
 
 def test_decisions_are_shown(cleaned, tmp_path):
@@ -142,7 +146,7 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_are_shown(cleaned,
 
 @pytest.mark.parametrize(("name", "at"), [("one.html", ".html"), ("folder", ".html"), ("folder", ".jpg")])
 def test_a_full_disk_leaves_the_old_page_and_no_half_of_a_new_one(cleaned, tmp_path, monkeypatch, name, at):
-    index = gallery.write(cleaned, tmp_path / name, most=5)
+    index = report.gallery(cleaned, tmp_path / name, most=5)
     before, replace = index.read_bytes(), os.replace
 
     def full(source, target):
@@ -152,7 +156,7 @@ def test_a_full_disk_leaves_the_old_page_and_no_half_of_a_new_one(cleaned, tmp_p
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        gallery.write(cleaned, tmp_path / name, most=9)
+        report.gallery(cleaned, tmp_path / name, most=9)
     assert index.read_bytes() == before and not [*tmp_path.rglob("*.tmp")]
 
 
@@ -164,7 +168,7 @@ def test_where_nothing_is_suspicious_the_page_says_so(tmp_path):
 
 def test_thumbnails_of_a_page_are_small(cleaned, tmp_path):
     Image.effect_noise((3000, 2000), 60).save(file := cleaned.files[cleaned.suspicious["row"][0]])
-    gallery.write(cleaned, tmp_path / "out", most=1)
+    report.gallery(cleaned, tmp_path / "out", most=1)
     (small,) = (tmp_path / "out" / "thumbnails").iterdir()
     with Image.open(io.BytesIO(small.read_bytes())) as image:
         assert max(image.size) == 150 and small.stat().st_size < file.stat().st_size / 20
@@ -173,11 +177,36 @@ def test_thumbnails_of_a_page_are_small(cleaned, tmp_path):
 def test_a_page_is_not_written_over_another_kind_of_file(cleaned, tmp_path):
     (tmp_path / "labels.csv").write_text("image,labels")
     with pytest.raises(FileExistsError, match=r"labels\.csv is a file; name a folder, or a file that ends in \.html"):
-        gallery.write(cleaned, tmp_path / "labels.csv")
+        report.gallery(cleaned, tmp_path / "labels.csv")
     with pytest.raises(ValueError, match="most must be at least 1, got 0"):
-        gallery.write(cleaned, tmp_path / "out", most=0)
+        report.gallery(cleaned, tmp_path / "out", most=0)
     assert (tmp_path / "labels.csv").read_text() == "image,labels" and not (tmp_path / "out").exists()
 
 
 def test_the_style_is_read_from_the_package():
-    assert "galc-figures" in gallery.CSS and (store.ROOT / "galc" / "clean" / "gallery.css").is_file()
+    assert "galc-figures" in report.CSS and (store.ROOT / "galc" / "clean" / "gallery.css").is_file()
+
+
+def test_confusions_come_by_the_number_of_labels_they_concern():
+    rate = torch.tensor([[0.9, 0.1, 0.0], [0.3, 0.7, 0.0], [0.0, 0.5, 0.5]], dtype=torch.float64)
+    labels = torch.cat([torch.eye(3)[k].expand(n, 3) for k, n in enumerate((100, 10, 1))]).bool()
+    files = tuple(Path(f"{n}.png") for n in range(len(labels)))
+    none = Rates(*[torch.zeros(3).double()] * 3)
+    trusted = torch.zeros(len(labels)).bool()
+    whole = Cleaned(
+        "", "", ("a", "b", "c"), files, labels, trusted, labels.float(), Rates(rate, rate / 2, rate), *[none] * 4
+    )
+    found = report.confusions(whole).to_dict("records")
+    assert [(one["true"], one["given"]) for one in found] == [("a", "b"), ("b", "a"), ("c", "b")]
+    assert found[0] == {"true": "a", "given": "b", "rate": 0.1, "low": 0.05, "high": 0.1}
+    assert len(report.confusions(whole, 2)) == 2
+    unsure = replace(whole, transition=Rates(rate, torch.zeros(3, 3).double(), rate))
+    assert report.confusions(unsure).empty
+
+
+def test_the_report_has_every_name_whole_and_nothing_of_the_machine(cleaned, tmp_path):
+    page = report.page(cleaned, tmp_path / "out").read_text(encoding="utf-8")
+    parsed = Page(page)
+    assert not {tag for tag, _ in parsed.tags} & {"script", "i", "b"} and str(tmp_path) not in page
+    for name in (*CLASSES, "mine <b>", "003 <i>&ü.png"):
+        assert name in parsed.text
