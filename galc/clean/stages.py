@@ -6,7 +6,6 @@ forward-corrected with a first estimate of the noise: that of a model of the tru
 the noisy labels alone (`anchors`). The second round learns the posterior labels of the first.
 """
 
-from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from galc.study.params import Params
 from galc.study.stages import EVERYTHING, FOLDED, ONCE, Log, Stages
 from galc.training import models
 from galc.training.batch import Loss, TrainingSet
+from galc.training.checkpoint import identity
 from galc.training.crossfit import crossfit
 
 MODELS = 2  # of the second round
@@ -81,16 +81,12 @@ class OwnStages:
         Those of all images are of the second round, trained on the posterior labels of the first. The second source is
         missing without enough trusted images.
         """
-        known = self.known(self._beside(self._in_context(0, self.start, self._forward)))
+        known = self.known(self._beside(self._in_context(0, self.start, *self._forward())))
         silver, labels = self.split.silver, self.given.labels
         noise = estimate.first(known[silver], self.general.silver_labels, self.calibrates)
-
-        def posterior():
-            targets = labels.float()
-            targets[silver] = estimate.posterior(known[silver], self.general.silver_labels, noise)
-            return targets, objectives.plain("bce")
-
-        return self.second_round(noise, posterior)
+        targets = labels.float()
+        targets[silver] = estimate.posterior(known[silver], self.general.silver_labels, noise)
+        return self.second_round(noise, targets, objectives.plain("bce"))
 
     @property
     def noisy_posterior(self) -> Tensor:
@@ -102,9 +98,9 @@ class OwnStages:
         others = [torch.logit(self.general.clean_posterior, eps=1e-6)] if self.calibrates else []
         return torch.stack([logits, *others])
 
-    def second_round(self, noise: Noise, learns: Callable[[], tuple[Tensor, Loss]], first: int = 1) -> Tensor:
+    def second_round(self, noise: Noise, targets: Tensor, loss: Loss, first: int = 1) -> Tensor:
         """`sources` by the mean of `MODELS` models of other folds each; see `_in_context`. ``first``: their numbers."""
-        return self._beside(sum(self._in_context(first + n, noise, learns) for n in range(MODELS)) / MODELS)
+        return self._beside(sum(self._in_context(first + n, noise, targets, loss) for n in range(MODELS)) / MODELS)
 
     def known(self, sources: Tensor) -> Tensor:
         """(N, K) probabilities of `sources`, calibrated where there are trusted images enough."""
@@ -116,17 +112,16 @@ class OwnStages:
         task = objectives.Task(transition, loss="bce", added=added)
         return self.given.labels.float(), objectives.corrected("forward-bce", task)
 
-    def _in_context(self, number: int, noise: Noise, learns: Callable[[], tuple[Tensor, Loss]]) -> Tensor:
+    def _in_context(self, number: int, noise: Noise, targets: Tensor, loss: Loss) -> Tensor:
         """(N, K) logits, cross-fitted with folds of its own, of the model of that ``number``: 0 is the first round.
 
-        ``learns`` gives targets (N, K) and loss; ``noise`` decides what is heard, and what trusted images hear.
+        Trained on ``targets`` (N, K); ``noise`` decides what is heard, and what trusted images hear.
         """
         p = self.params
-        key = self.key | {"model": number, "calibrates": self.calibrates}
+        key = self.key | {"model": number, "learns": identity(noise, targets, loss)}
 
         def compute():
             self.general.say(f"cross-fitting on all images, their other labels as context: {number + 1}/{1 + MODELS}")
-            targets, loss = learns()
             context = as_noisy(self.given.labels, self.given.trusted, noise, p.seed).float()
             data = self.general.training_set(torch.cat([self.split.silver, self.split.gold]), targets)
             data = TrainingSet(torch.cat([self.inputs.data.x, context], 1), data.index, data.targets, data.trusted)

@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 import time
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -58,7 +58,8 @@ def _content(value: object, above: tuple[int, ...]) -> object:
     elif hasattr(value, "__func__"):  # a bound method
         inside = [value.__func__, value.__self__]
     elif hasattr(value, "__dict__") and not isinstance(value, type):
-        inside = [type(value).__qualname__, vars(value)]
+        kept = {k: v for k, v in vars(value).items() if not isinstance(getattr(type(value), k, None), cached_property)}
+        inside = [type(value).__qualname__, kept]
     else:
         return re.sub(r" at 0x\w+", "", repr(value))
     return [_content(part, (*above, id(value))) for part in inside]

@@ -10,9 +10,11 @@ import torch
 from galc.clean import pipeline as run
 from galc.clean.inputs import Given, Projection
 from galc.clean.pipeline import Cleaning
+from galc.clean.stages import OwnStages
 from galc.data import dataset as data
+from galc.methods import objectives
 from galc.noise.model import Noise, symmetric
-from galc.study.params import ParameterError
+from galc.study.params import ParameterError, Params
 from tests.conftest import write_colours
 
 SMALL = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "folds": 2, "fold_epochs": 12, "hidden": 32}
@@ -107,3 +109,16 @@ def test_images_without_a_label_are_cleaned_like_the_others(tmp_path: Path):
     given = Given.of(loaded, "x")
     assert len(given) == 12 and int(given.labels.sum()) == 6 and given.labels.shape == (12, 1)
     assert len(loaded.subset([0, 1]).bare) == 0 and len(loaded.bare) == 6
+
+
+def test_a_model_that_learns_something_else_is_not_taken_from_the_cache(noisy):
+    given, _ = noisy
+    small = SMALL | {"epochs": 1, "fold_epochs": 1}
+    x = torch.randn(len(given), 4, generator=torch.Generator().manual_seed(0))
+    stages = OwnStages(given, x, Params(**small))
+    loss, targets = objectives.plain("bce"), given.labels.float()
+    some, more = (Noise.of(symmetric(7, share)) for share in (0.3, 0.5))
+    first = stages.second_round(some, targets, loss)
+    for others in ((more, targets, loss), (some, 1 - targets, loss), (some, targets, objectives.plain("asl"))):
+        assert not torch.equal(stages.second_round(*others), first)
+    assert torch.equal(stages.second_round(some, targets, loss), first)

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
-from functools import partial
+from functools import cached_property, partial
 
 import pytest
 import torch
@@ -62,6 +64,26 @@ def test_an_object_that_holds_itself_has_an_identity():
     loss = AsymmetricLoss()
     object.__setattr__(loss, "itself", loss)
     assert checkpoint.identity(loss) != checkpoint.identity(AsymmetricLoss())
+
+
+def test_what_an_object_has_worked_out_of_itself_does_not_count():
+    class Square:
+        def __init__(self, side):
+            self.side = side
+
+        @cached_property
+        def area(self):
+            return self.side**2
+
+    asked = Square(3)
+    assert asked.area == 9
+    assert checkpoint.identity(asked) == checkpoint.identity(Square(3)) != checkpoint.identity(Square(4))
+
+
+def test_sets_count_whatever_their_order_in_a_process():
+    code = "from galc.training.checkpoint import identity; print(identity(lambda x: x in {'a', 'b', 'c', 'd'}))"
+    seeds = ({**os.environ, "PYTHONHASHSEED": seed} for seed in "01")
+    assert len({subprocess.check_output([sys.executable, "-c", code], env=seed) for seed in seeds}) == 1
 
 
 def test_of_large_inputs_some_rows_are_read(monkeypatch):
