@@ -81,7 +81,7 @@ class Classifier:
         except FileNotFoundError:
             raise
         except (ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise ValueError(f"{path} is no whole classifier ({error}); run python -m galc.clean again") from error
+            raise ValueError(f"{path} is no whole classifier ({error}); run galc clean again") from error
 
 
 def train(projection: Projection, stages: OwnStages, cleaned: Cleaned) -> Classifier:

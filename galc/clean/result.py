@@ -194,13 +194,13 @@ RATES = {"transition": 2, "removed": 1, "added": 1, "wrong": 1, "missing": 1}  #
 def _whole(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     """Arrays and record of an entry that passed its checksum."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; run python -m galc.clean with --out {path.parent}")
+        raise FileNotFoundError(f"{path} is missing; run galc clean with --out {path.parent}")
     try:
         entry = store.whole(path)
     except ValueError as error:
-        raise ValueError(f"{path} is broken ({error}); run python -m galc.clean again") from error
+        raise ValueError(f"{path} is broken ({error}); run galc clean again") from error
     if (version := entry.record.get("version")) != VERSION:
-        raise ValueError(f"{path} was written by another version ({version}); run python -m galc.clean again")
+        raise ValueError(f"{path} was written by another version ({version}); run galc clean again")
     return entry.arrays, entry.record
 
 

@@ -1,15 +1,13 @@
-"""Fetch the data sets that are not embedded: ``python -m galc.data.download coco2014 --root PATH``.
+"""Fetch the data sets that are not embedded: ``galc download coco2014 --root PATH``.
 
 Transfers resume where they broke off and are checked before they get their final name; so is what is extracted.
 """
 
-import argparse
 import errno
 import hashlib
 import http.client
 import os
 import shutil
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -229,22 +227,14 @@ def voc2007(root: Path) -> None:
         voc.VOCDetection(root, year="2007", image_set=part, download=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; 0 if the data set is complete, 1 after an error, which is printed."""
-    names = {"coco2014": coco2014, "voc2007": voc2007}
-    parser = argparse.ArgumentParser(prog="python -m galc.data.download", description="Fetch a data set; resumes.")
-    parser.add_argument("name", choices=names)
-    parser.add_argument("--root", help="folder (default: $GALC_DATA/NAME, or outputs/data/NAME)")
-    options = parser.parse_args(arguments)
-    root = store.typed(options.root) if options.root else data_folder(options.name)
-    try:
-        names[options.name](root)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{options.name} is complete in {root}")
-    return 0
+FETCH = {"coco2014": coco2014, "voc2007": voc2007}
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def command(name: str, root: str | None = None) -> None:
+    """``galc download``: a data set of `FETCH` into ``root``, by default where `galc.data` looks for it.
+
+    Raises OSError or ValueError that says what to do.
+    """
+    folder = store.typed(root) if root else data_folder(name)
+    FETCH[name](folder)
+    print(f"{name} is complete in {folder}")

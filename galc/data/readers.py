@@ -108,7 +108,7 @@ def _voc_objects(file: str) -> list[str]:
 
 
 def _command(name: str, root: str | Path) -> str:
-    return f"fetch it with: python -m galc.data.download {name} --root {root}"
+    return f"fetch it with: galc download {name} --root {root}"
 
 
 # --- folders -------------------------------------------------------------------------------------------------------

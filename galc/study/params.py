@@ -12,6 +12,7 @@ little of it.
 import ast
 import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -140,6 +141,33 @@ def checked(values: dict) -> Params:
             for e in error.errors()
         ]
         raise ParameterError("; ".join(dict.fromkeys(lines))) from None
+
+
+def from_words(pairs: Iterable[tuple[str, str]]) -> dict:
+    """{name: value} of the ``-p NAME VALUE`` of every command; of two of one name the last one counts.
+
+    A VALUE is a number (1e-3, too), true or false in any case, null or None, a list or a quoted text as YAML has them,
+    or else a text. Raises ParameterError for a list that does not end.
+    """
+    return {name: located(name, _value(name, text)) for name, text in pairs}
+
+
+def _value(name: str, text: str):
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if text in ("null", "None"):  # "none" are the weights of a network that has learned nothing
+        return None
+    if text.startswith(("[", "{", '"', "'")):
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ParameterError(f"parameter {name!r} = {text!r} is no valid YAML: {error}") from None
+    for kind in (int, float) if any(map(str.isdigit, text)) else ():  # no digit: nan and inf are texts
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def unknown_message(unknown: list, known: list[str]) -> str:

@@ -56,7 +56,7 @@ def finished(file: str, **base) -> list[RunRecord]:
     points = from_file(file, **base)
     found = [point for point in points if is_finished(point)]
     if found and len(found) < len(points):
-        print(f"{file}: {len(found)} of {len(points)} runs are there; python -m galc.sweep {file} computes the others")
+        print(f"{file}: {len(found)} of {len(points)} runs are there; galc sweep {file} computes the others")
     return run_all(found or points)
 
 

@@ -1,4 +1,4 @@
-"""Choose a recipe on gold images: ``python -m galc.study.select params/selection/recipe.yaml``.
+"""Choose a recipe on gold images: ``galc select params/selection/recipe.yaml``.
 
 A selection file holds ``candidates``, each a name and the parameters that it changes, beside ``base`` and ``grid`` as
 every study file has them. Each candidate is trained at every point of the grid, with ``gold_holdout`` of the trusted
@@ -7,11 +7,7 @@ the mean over the grid: what all rows share is chosen for several of them. The s
 each. Test images have no part in it.
 """
 
-import argparse
-import sys
-
 import pandas as pd
-import yaml
 
 from galc.study import params
 from galc.study import runs as grid
@@ -71,23 +67,8 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
     return each.assign(**columns).sort_values("mean", ascending=False)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command; returns 0, or 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="galc.study.select", description=__doc__.splitlines()[0])
-    parser.add_argument("file", help="a YAML file of params/: base, grid, candidates")
-    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
-    parser.add_argument("--workers", type=int, help="processes side by side (default: one a GPU, or one a core)")
-    options = parser.parse_args(arguments)
-    try:
-        candidates = read(options.file, {name: yaml.safe_load(value) for name, value in options.p})
-        result = table(scores(candidates, options.workers))
-    except (ValueError, OSError, yaml.YAMLError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def command(file: str, overrides: dict, workers: int | None = None) -> None:
+    """``galc select``: the table of the candidates, and the best of them. Raises as `read` and the runs do."""
+    result = table(scores(read(file, overrides), workers))
     print(result.round(2).to_string(na_rep=""))
     print(f"best of {len(result)} on held-out gold images: {result.index[0]}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""A study file as a sweep (``python -m galc.sweep``): a notebook executed for every run, tables, pages.
+"""A study file as a sweep (``galc sweep``): a notebook executed for every run, tables, pages.
 
     plan     what there is to execute for a study file, checked before anything starts
     kernel   one notebook executed, in a warm kernel

@@ -7,7 +7,6 @@ from os.path import isabs
 from pathlib import Path
 
 import nbformat
-import yaml
 
 from galc import store
 from galc.study import params, stages
@@ -41,14 +40,13 @@ class Sweep:
     report: str | None
 
 
-def read(file: str, overrides: dict[str, str]) -> Sweep:
-    """A study file; $GALC_PARAMS goes before its values, and ``overrides`` (YAML literals) before both.
+def read(file: str, overrides: dict) -> Sweep:
+    """A study file; $GALC_PARAMS goes before its values, and ``overrides`` before both.
 
     Raises ParameterError for whatever does not fit, and FileNotFoundError for a notebook that does not exist.
     """
     spec = params.overridden(params.load_study(file), params.from_environment())
-    values = {name: params.located(name, _literal(name, value)) for name, value in overrides.items()}
-    spec = params.overridden(spec, {"base": values})
+    spec = params.overridden(spec, {"base": overrides})
     notebook, notebooks = spec.get("notebook", POINT), spec.get("notebooks", [])
     points = list(dict.fromkeys(grid.expand(spec["base"], spec["grid"])))
     known = declared(notebook)
@@ -60,13 +58,6 @@ def read(file: str, overrides: dict[str, str]) -> Sweep:
         raise ParameterError(f"{file}: report {spec['report']!r} is none of its notebooks")
     path = Path(file) if Path(file).exists() else store.ROOT / file
     return Sweep(path.stem, path, spec["base"], spec["grid"], points, notebook, notebooks, spec.get("report"))
-
-
-def _literal(name: str, value: str):
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ParameterError(f"parameter {name!r} = {value!r} is no valid YAML: {error}") from None
 
 
 def source_of(notebook: str) -> Path:

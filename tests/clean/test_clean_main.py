@@ -15,10 +15,10 @@ from filelock import FileLock
 
 from galc import store
 from galc.clean import report
-from galc.clean.__main__ import main
 from galc.clean.classifier import Classifier
 from galc.clean.result import Cleaned
 from galc.clean.review import Decision, write
+from galc.cli import main
 from galc.data import dataset as data
 from tests.conftest import write_colours
 
@@ -43,7 +43,7 @@ def source(tmp_path_factory) -> Path:
 def command(source: Path, out: Path, *more: str) -> list[str]:
     settings = [word for name, value in SMALL.items() for word in ("-p", name, str(value))]
     trusted = ["--trusted", str(source / "trusted.txt")]
-    return ["--data", str(source), *trusted, "--out", str(out), *MODEL, *settings, *more]
+    return ["clean", "--data", str(source), *trusted, "--out", str(out), *MODEL, *settings, *more]
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +196,7 @@ def test_killed_at_any_moment_it_leaves_no_half_result_and_goes_on(run, source, 
     """SIGKILL while it works, twice, the second time later; then a whole run ends as one that was never killed."""
     environment = os.environ | {"PYTHONPATH": str(store.ROOT), "GALC_OUTPUTS": str(tmp_path / "outputs")}
     out = tmp_path / "out"
-    words = [sys.executable, "-m", "galc.clean", *command(source, out, "--no-classifier")]
+    words = [sys.executable, "-m", "galc.cli", *command(source, out, "--no-classifier")]
     cache, seen = tmp_path / "outputs" / "cache", 0
     for _ in range(2):
         process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -140,7 +140,7 @@ def test_half_a_result_is_refused(cleaned, tmp_path, cut):
 
 
 def test_a_missing_result_names_the_command(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"run python -m galc\.clean with --out"):
+    with pytest.raises(FileNotFoundError, match=r"run galc clean with --out"):
         Cleaned.load(tmp_path)
 
 

@@ -108,7 +108,7 @@ def test_loading_prints_nothing(tmp_path, capsys):
 
 def test_official_coco2014_layout_loads_and_its_absence_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("GALC_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=rf"galc.data.download coco2014 --root {tmp_path}/coco2014"):
+    with pytest.raises(FileNotFoundError, match=rf"galc download coco2014 --root {tmp_path}/coco2014"):
         data.load("coco2014")
     write_coco(tmp_path / "coco2014", part="train2014", images="train2014")
     write_coco(tmp_path / "coco2014", part="val2014", images="val2014")
@@ -266,7 +266,7 @@ def test_voc_labels_come_from_objects_that_are_not_difficult(tmp_path):
 
 
 def test_voc_faults_name_file_and_mend(tmp_path):
-    with pytest.raises(FileNotFoundError, match=rf"galc.data.download voc2007 --root {tmp_path}"):
+    with pytest.raises(FileNotFoundError, match=rf"galc download voc2007 --root {tmp_path}"):
         data.load("voc2007", root=tmp_path)
     with pytest.raises(ValueError, match=r"000001.xml: unknown class 'dragon'"):
         data.load("voc2007", root=write_voc(tmp_path, "trainval", {"000001": voc_xml(("dragon", 0))}))

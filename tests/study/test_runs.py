@@ -119,7 +119,7 @@ def test_a_study_in_part_is_shown_in_part_and_one_not_begun_is_computed(tiny, tm
     records = finished(path)
     assert points_of(records) == points_of(records, "asl") == [from_file(path)[1]] and len(trained) == 1
     assert points_of(records, "bce") == []
-    assert f"1 of 2 runs are there; python -m galc.sweep {path}" in capsys.readouterr().out
+    assert f"1 of 2 runs are there; galc sweep {path}" in capsys.readouterr().out
     assert [record.summary["method"] for record in finished(path, noise=0.2)] == ["bce", "asl"] and len(trained) == 3
     assert "runs are there" not in capsys.readouterr().out
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from galc import metrics, store
+from galc import cli, metrics, store
 from galc.study import run as study
 from galc.study import select
 from galc.study.params import ParameterError, Params, checked
@@ -88,13 +88,13 @@ def test_candidates_may_be_methods(tiny, tmp_path):
 
 
 def test_the_command_prints_the_table_and_the_choice(written, capsys):
-    assert select.main([written(), "-p", "epochs", "1", "--workers", "1"]) == 0
+    assert cli.main(["select", written(), "-p", "epochs", "1", "--workers", "1"]) == 0
     printed = capsys.readouterr().out
     assert "narrow" in printed and "best of 2 on held-out gold images: " in printed
 
 
 def test_bad_input_is_one_line(written, capsys):
-    assert select.main([written(base={})]) == 2
+    assert cli.main(["select", written(base={})]) == 2
     assert capsys.readouterr().err.startswith("error: ") and "gold_holdout" in select.__doc__
 
 

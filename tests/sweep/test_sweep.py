@@ -17,14 +17,14 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_kernel import wait_for
 
 from galc import store
+from galc.cli import main
 from galc.study import params, stages
 from galc.study import run as study
 from galc.study import runs as grid
 from galc.study.params import ParameterError, Params
 from galc.study.workers import WorkerError, Workers
-from galc.sweep import __main__ as sweep
+from galc.sweep import cli as sweep
 from galc.sweep import kernel
-from galc.sweep.__main__ import main
 from galc.sweep.plan import declared, notebook_jobs, point_jobs, read, source_of, titles
 
 GRID = {"noise": [0.2, 0.4], "method": ["asl", "bce"]}
@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_said_before_any_work_and_the_exit_status_is_2(
 ):
     monkeypatch.setattr(Workers, "outcomes", no_work)
     path = str(tmp_path / "none.yaml") if text is None else file(tmp_path, text)
-    assert main([path, *options]) == 2
+    assert main(["sweep", path, *options]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and message in said and "Traceback" not in said
     assert not store.outputs().exists()
@@ -99,14 +99,14 @@ def test_an_end_before_the_end_is_one_line_and_a_status(error, status, message, 
         raise error
 
     monkeypatch.setattr(sweep, "run", fail)
-    assert main([file(tmp_path, GOOD)]) == status
+    assert main(["sweep", file(tmp_path, GOOD)]) == status
     assert capsys.readouterr().err.strip().startswith(message)
 
 
 def test_a_bug_is_not_hidden(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "run", no_work)
     with pytest.raises(AssertionError, match="work was done"):
-        main([file(tmp_path, GOOD)])
+        main(["sweep", file(tmp_path, GOOD)])
 
 
 # --- the plan --------------------------------------------------------------------------------------------------------
@@ -115,12 +115,12 @@ def test_a_bug_is_not_hidden(tmp_path, monkeypatch):
 def test_a_parameter_of_the_command_goes_before_the_environment_and_that_before_the_file(tmp_path, monkeypatch):
     monkeypatch.setenv("GALC_PARAMS", '{"base": {"epochs": 4, "folds": 5}, "grid": {"noise": [0.3]}}')
     path = file(tmp_path, GOOD)
-    (point,) = read(path, {"epochs": "3", "data": "a b", "single_label_limit": "null"}).points
+    (point,) = read(path, {"epochs": 3, "data": "a b", "single_label_limit": None}).points
     assert (point.noise, point.epochs, point.folds, point.data, point.single_label_limit) == (0.3, 3, 5, "a b", None)
-    (point,) = read(path, {"noise": "0.5"}).points
+    (point,) = read(path, {"noise": 0.5}).points
     assert point.noise == 0.5
     with pytest.raises(ParameterError, match="unknown parameter 'epoch'"):
-        read(path, {"epoch": "3"})
+        read(path, {"epoch": 3})
 
 
 def test_the_studies_of_the_project_can_start():
@@ -162,7 +162,7 @@ def test_a_notebook_of_results_gets_the_study_file_and_its_values(tmp_path, monk
     assert results.about == {"results_of": "tiny"} and plain.about == {}
     assert json.loads(results.environment["GALC_PARAMS"]) == {"base": {"epochs": 2}, "grid": {}}
     marks = {job.mark for changed in (True, False) for job in notebook_jobs(its, partial=changed)}
-    marks |= {job.mark for job in notebook_jobs(read(str(its.file), {"epochs": "3"}), partial=False)}
+    marks |= {job.mark for job in notebook_jobs(read(str(its.file), {"epochs": 3}), partial=False)}
     marks |= {job.mark for job in notebook_jobs(replace(its, grid={"noise": [0.1]}), partial=False)}
     assert len(marks) == 8
     with monkeypatch.context() as patch:  # what goes before this file goes before all others the notebook reads
@@ -268,7 +268,7 @@ def executed() -> dict[str, int]:
 
 def test_a_worker_killed_in_the_middle_changes_nothing(tiny, project, warm, undisturbed):
     path = file(project, {"base": tiny, "grid": GRID, "notebook": "kills"})
-    assert main([path]) == 0
+    assert main(["sweep", path]) == 0
     assert (store.outputs() / "killed").exists()
     pd.testing.assert_frame_equal(written(), undisturbed)
     assert len(executed()) == 4
@@ -279,7 +279,7 @@ def test_from_a_file_to_the_report_and_a_second_call_does_nothing(
 ):
     spec = {"base": tiny, "grid": GRID, "notebook": "point", "notebooks": ["results"], "report": "results"}
     path = file(project, spec)
-    assert main([path, "--scheduler", workers._client.scheduler.address]) == 0
+    assert main(["sweep", path, "--scheduler", workers._client.scheduler.address]) == 0
     said = capsys.readouterr()
     assert "step 2 of 3, training: 4/4 runs" in said.err and "done in" in said.out
     pd.testing.assert_frame_equal(written(), undisturbed)
@@ -289,7 +289,7 @@ def test_from_a_file_to_the_report_and_a_second_call_does_nothing(
     assert all(f"{value:.6f}" in own for value in undisturbed["mAP"])
 
     monkeypatch.setattr(Workers, "outcomes", lambda self, function, items, *_: no_work() if items else iter(()))
-    assert main([path, "--workers", "1"]) == 0
+    assert main(["sweep", path, "--workers", "1"]) == 0
     assert "table: " in capsys.readouterr().out
 
 
@@ -299,7 +299,7 @@ def test_a_point_that_fails_is_kept_and_the_rest_is_shown_without_it_and_only_it
     grid = GRID | {"noise": [0.2]}
     spec = {"base": tiny, "grid": grid, "notebook": "frail", "notebooks": ["results"], "report": "results"}
     path = file(project, spec)
-    assert main([path]) == 1
+    assert main(["sweep", path]) == 1
     said = capsys.readouterr().err
     bad = store.outputs() / "sweeps" / "tiny" / "noise=0.2_method=bce.ipynb"
     assert "2/2 runs, 1 failed" in said
@@ -310,7 +310,7 @@ def test_a_point_that_fails_is_kept_and_the_rest_is_shown_without_it_and_only_it
     assert "1 of 2 runs" in (store.outputs() / "report.html").read_text()
 
     (store.outputs() / "mended").touch()
-    assert main([path]) == 0
+    assert main(["sweep", path]) == 0
     second = executed()
     assert len(second) == 2 and first.items() <= second.items()
     pd.testing.assert_frame_equal(written(), undisturbed[:2])
@@ -331,7 +331,7 @@ def test_a_point_without_a_record_is_not_done_though_its_notebook_is_there(tiny,
 
 def test_a_notebook_that_leaves_no_record_is_a_failure(tiny, project, warm, capsys):
     path = file(project, {"base": tiny, "notebook": "idle"})
-    assert main([path]) == 1
+    assert main(["sweep", path]) == 1
     assert "failed: run: its record is not in the cache" in capsys.readouterr().err
 
 
@@ -382,7 +382,7 @@ def test_one_that_is_interrupted_ends_all_it_started_and_two_at_once_finish_the_
 @pytest.mark.parametrize("name", ["paper", "paper_true_correction", "paper_single_label"])
 def test_the_papers_own_studies_end_in_their_notebooks_though_they_lack_our_methods(name, tiny, capsys):
     options = [part for key, value in (tiny | {"noise": 0.4}).items() for part in ("-p", key, str(value))]
-    assert main([f"params/{name}.yaml", *options, "--workers", "1"]) == 0, capsys.readouterr().err
+    assert main(["sweep", f"params/{name}.yaml", *options, "--workers", "1"]) == 0, capsys.readouterr().err
     table = pd.read_csv(store.outputs() / f"{name}.csv")
     assert len(table) == len(grid.from_file(f"params/{name}.yaml", **tiny, noise=0.4)) and table["mAP"].notna().all()
     assert not list((store.outputs() / "cache").glob("posterior/*"))  # nothing was trained for a figure alone

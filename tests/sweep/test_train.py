@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from galc import store
+from galc import cli, store
 from galc.methods.base import METHODS
-from galc.study import params, train
+from galc.study import params
 from galc.study import run as study
+from galc.sweep import cli as sweep
 
 PAPER = sorted((store.ROOT / "params").glob("paper*.yaml"))
 
@@ -23,26 +24,26 @@ def study_file(tiny, tmp_path) -> str:
 
 
 def test_every_run_is_trained_and_its_record_is_where_a_study_finds_it(study_file, capsys):
-    assert train.main([study_file]) == 0
+    assert cli.main(["train", study_file]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("asl, noise 0") and "mAP" in line for line in lines) == 2
-    assert all(study.Study(point).is_cached for point in train.points(study_file, {}))
+    assert all(study.Study(point).is_cached for point in sweep.points(study_file, {}))
     assert not list((store.outputs() / "checkpoints").glob("*"))
-    assert train.main([study_file, "-p", "noise", "0.4"]) == 0
+    assert cli.main(["train", study_file, "-p", "noise", "0.4"]) == 0
     again = capsys.readouterr().out
     assert "done before" in again and "epoch" not in again and "noise 0," not in again
 
 
 def test_what_does_not_fit_is_one_line_and_status_2(study_file, capsys, tmp_path):
-    assert train.main([study_file, "-p", "nois", "0.4"]) == 2
+    assert cli.main(["train", study_file, "-p", "nois", "0.4"]) == 2
     assert "unknown parameter 'nois'" in capsys.readouterr().err
-    assert train.main([study_file, "--weights", str(tmp_path / "gone.pth")]) == 2
+    assert cli.main(["train", study_file, "--weights", str(tmp_path / "gone.pth")]) == 2
     assert f"weights {tmp_path / 'gone.pth'} do not exist" in capsys.readouterr().err
 
 
 def test_a_path_of_weights_is_relative_to_the_working_directory(study_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    points = train.points(study_file, {}, "w.pth")
+    points = sweep.points(study_file, {}, "w.pth")
     assert {Path(point.weights) for point in points} == {tmp_path / "w.pth"}
 
 
@@ -51,7 +52,7 @@ def test_a_path_of_weights_is_relative_to_the_working_directory(study_file, tmp_
 
 @pytest.mark.parametrize("file", PAPER, ids=lambda file: file.stem)
 def test_the_paper_s_files_have_the_recipe_of_the_paper(file):
-    first = train.points(str(file), {})[0]
+    first = sweep.points(str(file), {})[0]
     recipe = params.load_study(PAPER[0])["base"]
     for name, value in recipe.items():
         assert getattr(first, name) == value
@@ -62,8 +63,8 @@ def test_the_paper_s_files_have_the_recipe_of_the_paper(file):
 
 
 def test_table_1_is_seven_noise_levels_of_asl_and_galc_slr():
-    points = train.points("params/paper.yaml", {})
+    points = sweep.points("params/paper.yaml", {})
     assert {(point.method, point.noise) for point in points} == {
         (method, level / 10) for method in ("asl", "galc-slr") for level in range(7)
     }
-    assert len(PAPER) == 3 and all(point.method in METHODS for file in PAPER for point in train.points(str(file), {}))
+    assert len(PAPER) == 3 and all(point.method in METHODS for file in PAPER for point in sweep.points(str(file), {}))
