@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from galc import cli, store
@@ -12,6 +13,14 @@ from galc.study import run as study
 from galc.sweep import cli as sweep
 
 PAPER = sorted((store.ROOT / "params").glob("paper*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def as_many_threads_as_before():
+    """The command takes all cores, and sums of several threads end in other digits: not for later tests."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
