@@ -208,7 +208,7 @@ if params.method == "bce" and not marker.exists():
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
 {RUN}"""
-RESULTS = """from galc import grid
+RESULTS = """from galc.study import runs as grid
 points = grid.from_file(study, data=params.data)
 records = grid.run_all(points)
 grid.frame(records)"""
