@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import matplotlib
@@ -19,32 +20,21 @@ matplotlib.use("Agg")
 import pandas as pd
 
 from galc import plots, store
-from galc import results as findings
-from galc.results import published, significance
+from galc.results import about_settings, groups, published, significance, tables
 
 REFERENCE = store.ROOT / "outputs" / "reference"
 DOCUMENTS = [store.ROOT / "README.md", store.ROOT / "docs" / "findings.md"]
 BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 OTHERS = ("coco2014_mini",)  # data sets beside the embedded one
 STUDIES = ("beyond", "methods", "gold_size", "single_budget", "reach")  # of each data set
-KEPT = [
-    "method",
-    "noise_kind",
-    "noise",
-    "gold_fraction",
-    "single_label_limit",
-    "seed",
-    "mAP",
-    "CF1_gold",
-    "OF1_gold",
-    "ECE",
-]
+RUN = ["method", "noise_kind", "noise", "gold_fraction", "single_label_limit", "seed"]  # what a run is told by
+KEPT = [*RUN, "mAP", "CF1_gold", "OF1_gold", "ECE"]
 KEPT += ["C_row_l1", "C_diagonal", "C_off_diagonal_correlation", "labels_removed", "labels_added", "seconds"]
 
 
 def results(table: pd.DataFrame) -> str:
     """mAP of the last epoch by method and noise level, the paper's two rows below ours, as a Markdown table."""
-    frame = plots.results_frame(table, published.table(), ["mAP"]).droplevel(0)
+    frame = tables.results_frame(table, published.table(), ["mAP"]).droplevel(0)
     header = ["mAP of the last epoch, labels flipped:", *frame.columns]
     return markdown(header, [[name, *row] for name, row in zip(frame.index, frame.to_numpy(), strict=True)])
 
@@ -56,16 +46,16 @@ def speed(table: pd.DataFrame) -> str:
 
 def by_column(table: pd.DataFrame, by: str, metric: str = "mAP") -> str:
     """mAP of every method (rows) in every group of ``by``."""
-    frame = plots.results_frame(table, None, [metric], by=by).droplevel(0)
+    frame = tables.results_frame(table, None, [metric], by=by).droplevel(0)
     header = [f"{metric}, {frame.columns.name}:", *frame.columns]
     return markdown(header, [[name, *row] for name, row in zip(frame.index, frame.to_numpy(), strict=True)])
 
 
 def by_setting(table: pd.DataFrame) -> str:
     """mAP in every setting (rows), the best in bold, and how sure the lead of the recommended method is."""
-    table = table.assign(setting=plots.setting)
+    table = table.assign(setting=groups.setting)
     tests = significance.against_runner_up(table, "galc-plus", by="setting")
-    frame = plots.results_frame(table, None, ["mAP"], by="setting").droplevel(0).T
+    frame = tables.results_frame(table, None, ["mAP"], by="setting").droplevel(0).T
     rivals = [column for column in frame.columns if column != "True-Correction"]
     rows = []
     for setting, row in frame.iterrows():
@@ -78,7 +68,7 @@ def by_setting(table: pd.DataFrame) -> str:
 
 def matrices(table: pd.DataFrame) -> str:
     """Errors of the C of the recommended method and of the paper's, in every setting."""
-    table = table.assign(setting=plots.setting)
+    table = table.assign(setting=groups.setting)
     columns = {"C_row_l1": "row L1", "C_diagonal": "diagonal", "C_off_diagonal_correlation": "correlation"}
     names = [name for name in ("galc-slr", "galc-plus") if name in set(table["method"])]
     rows = []
@@ -89,13 +79,13 @@ def matrices(table: pd.DataFrame) -> str:
             own = group[group["method"] == name]
             row += ["" if own[c].isna().any() else f"{own[c].mean():.2f} ± {own[c].std():.2f}" for c in columns]
         rows.append(row)
-    heads = [f"{plots.method_title(name)}: {text}" for name in names for text in columns.values()]
+    heads = [f"{groups.method_title(name)}: {text}" for name in names for text in columns.values()]
     return markdown(["noise", "labels removed", "wrong among the labels", *heads], rows)
 
 
 def side_by_side(table: pd.DataFrame) -> str:
     """Every method under the two settings of params/methods.yaml: accuracy, calibration and cost."""
-    table = plots.ranked(table.assign(setting=plots.setting))
+    table = groups.ranked(table.assign(setting=groups.setting))
     settings = list(dict.fromkeys(table["setting"]))
     rows = []
     for name, own in table.groupby("method", sort=False):
@@ -104,7 +94,7 @@ def side_by_side(table: pd.DataFrame) -> str:
             means = own.groupby("setting")[metric].agg(["mean", "std"])
             cells += [f"{means.loc[s, 'mean']:.1f} ± {means.loc[s, 'std']:.1f}" if s in means.index else ""
                       for s in settings]  # fmt: skip
-        rows.append([plots.method_title(name), *cells, f"{own['seconds'].median():.1f}"])
+        rows.append([groups.method_title(name), *cells, f"{own['seconds'].median():.1f}"])
     return markdown(
         ["", *(f"{metric} {s}" for metric in ("mAP", "OF1", "ECE") for s in settings), "seconds a run"], rows
     )
@@ -112,11 +102,11 @@ def side_by_side(table: pd.DataFrame) -> str:
 
 def ladder(table: pd.DataFrame) -> str:
     """What each ingredient brings: paired differences of two rows that differ in one thing."""
-    steps = findings.ladder(table.assign(setting=plots.setting), by="setting")
+    steps = about_settings.ladder(table.assign(setting=groups.setting), by="setting")
     wide = steps.assign(
         cell=[f"{d:+.1f} ± {s:.1f}" for d, s in zip(steps["difference"], steps["std"], strict=True)],
         pair=[
-            f"{plots.method_title(b)} → {plots.method_title(m)}"
+            f"{groups.method_title(b)} → {groups.method_title(m)}"
             for b, m in zip(steps["base"], steps["method"], strict=True)
         ],
     ).pivot_table(index=["text", "pair"], columns="setting", values="cell", aggfunc="first", sort=False)
@@ -126,10 +116,10 @@ def ladder(table: pd.DataFrame) -> str:
 
 def decisions(table: pd.DataFrame) -> str:
     """The best method of every setting, and the cheapest that is within a point of it."""
-    choice = findings.decisions(table.assign(setting=plots.setting), "setting")
+    choice = about_settings.decisions(table.assign(setting=groups.setting), "setting")
     rows = [
-        [str(group), plots.method_title(row["best"]), f"{row['value']:.1f}",
-         f"{row['seconds']:.0f} s", plots.method_title(row["cheapest"]), f"{row['its']:.1f}",
+        [str(group), groups.method_title(row["best"]), f"{row['value']:.1f}",
+         f"{row['seconds']:.0f} s", groups.method_title(row["cheapest"]), f"{row['its']:.1f}",
          f"{row['its_seconds']:.0f} s"]
         for group, row in choice.iterrows()
     ]  # fmt: skip
@@ -160,12 +150,34 @@ for where in ("", *(f"_{name}" for name in OTHERS)):
     }
 
 
+def complete(file: str, table: pd.DataFrame | None) -> pd.DataFrame:
+    """The results of a study, one run for every method, setting and seed; ``file``: its name in outputs/reference/.
+
+    Raises ValueError naming the first run that is not there, and the command that makes it.
+    """
+    other = next((name for name in OTHERS if file.endswith(f"_{name}")), "")
+    command = f"python -m galc.sweep params/{file.removesuffix(f'_{other}')}.yaml" + (
+        " -p data FOLDER" if other else ""
+    )
+    if table is None:
+        raise ValueError(f"there are no results of {file}; make them by {command}, then run this again")
+    if names := [name for name in RUN if name in table]:
+        values = {name: table[name].unique() for name in names}
+        values["method"] = dict.fromkeys([*values["method"], "galc-slr", "galc-plus"])  # which the tables are about
+        runs = set(table[names].itertuples(index=False, name=None))
+        for run in product(*values.values()):
+            if run not in runs:
+                words = ", ".join(f"{name} {value}" for name, value in zip(names, run, strict=True))
+                raise ValueError(f"{file} has no run of {words}; make it by {command}, then run this again")
+    return table
+
+
 def with_tables(text: str, tables: dict[str, pd.DataFrame]) -> str:
-    """A document's text with each of TABLES that it has marks for put between them."""
+    """A document's text with each of TABLES that it has marks for put between them. Raises as `complete` does."""
 
     def filled(found: re.Match) -> str:
         file, make = TABLES[found[2]]
-        return found[1] + make(tables[file]) + found[3]
+        return found[1] + make(complete(file, tables.get(file))) + found[3]
 
     return BLOCK.sub(filled, text)
 
@@ -176,11 +188,11 @@ def stored() -> dict[str, pd.DataFrame]:
 
 
 def take(name: str, into: str, columns: list[str] | None = None) -> bool:
-    """One table of the outputs folder into outputs/reference/, if it is there."""
+    """One table of the outputs folder into outputs/reference/, if it is there, and whole (else as `complete`)."""
     source = store.outputs() / f"{name}.csv"
     if not source.exists():
         return False
-    table = pd.read_csv(source).round(4)
+    table = complete(into, pd.read_csv(source).round(4))
     table = table[[column for column in columns or table.columns if column in table]]
     store.write_text(REFERENCE / f"{into}.csv", table.to_csv(index=False))
     return True
@@ -201,4 +213,7 @@ def main(data_set: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except ValueError as error:
+        sys.exit(f"error: {error}")

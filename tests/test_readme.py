@@ -36,6 +36,26 @@ def test_a_changed_number_changes_the_table(script, name):
     assert [script.with_tables(text, tables) for text in texts] != texts
 
 
+def test_a_missing_run_is_named_with_the_command_that_makes_it_and_nothing_is_taken(script):
+    tables, text = script.stored(), (store.ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
+    table = tables["beyond"]
+    is_gone = (table["noise_kind"] == "pair") & (table["noise"] == 0.4) & (table["method"] == "splc")
+    run = "method splc, noise_kind pair, noise 0.4, seed 0; make it by python -m galc.sweep params/beyond.yaml, then"
+    with pytest.raises(ValueError, match=f"^beyond has no run of {run}"):
+        script.with_tables(text, tables | {"beyond": table[~is_gone]})
+    alone = tables["reach_coco2014_mini"].query("method == 'asl'")
+    with pytest.raises(ValueError, match=r"run of method galc-slr.* params/reach.yaml -p data FOLDER, then"):
+        script.with_tables(text, tables | {"reach_coco2014_mini": alone})
+    with pytest.raises(ValueError, match=r"no results of gold_size; make them by .* params/gold_size.yaml, then"):
+        script.with_tables(text, {name: table for name, table in tables.items() if name != "gold_size"})
+
+    kept = (script.REFERENCE / "beyond.csv").read_bytes()
+    store.write_text(store.outputs() / "beyond.csv", table[~is_gone].to_csv(index=False))
+    with pytest.raises(ValueError, match=run):
+        script.main()
+    assert (script.REFERENCE / "beyond.csv").read_bytes() == kept
+
+
 def test_linked_files_exist():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (store.ROOT / target).is_file(), target

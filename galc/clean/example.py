@@ -22,7 +22,7 @@ from galc.clean.result import Cleaned
 from galc.data import dataset as data
 from galc.data.readers import read_coco
 from galc.noise import kinds as noise_kinds
-from galc.results.words import Finding, percent
+from galc.results.groups import Finding, percent
 
 NAMES = ("pictograms", "pictograms-tiny")
 NOISE, KIND, TRUSTED = 0.2, "class-dependent", 0.1  # share of the labels that are turned into others; of trusted images

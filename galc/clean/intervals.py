@@ -21,7 +21,7 @@ from galc.estimators import attribution
 from galc.estimators.attribution import INFINITE, KIND_MARGIN, RATE, Prior
 from galc.estimators.label_sets import Counts, LabelSets
 from galc.noise.model import Noise
-from galc.results.words import shorten
+from galc.results.groups import shorten
 from galc.training.crossfit import RIDGE, Platt
 
 REPLICATES = 40

@@ -22,7 +22,7 @@ from galc.clean.result import ENOUGH, FILE, LIKELY, Cleaned
 from galc.clean.review import Review
 from galc.data import formats
 from galc.explorer.thumbnails import UnreadableImage, data_url, inlined, thumbnail
-from galc.results.words import percent
+from galc.results.groups import percent
 from galc.sweep.page import write_page
 
 LABELS, SUSPICIOUS, REPORT, GALLERY = "labels", "suspicious.csv", "report.html", "gallery.html"

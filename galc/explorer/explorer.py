@@ -33,8 +33,8 @@ from galc.explorer.examples import gallery
 from galc.explorer.figure import MAPS, Scene
 from galc.explorer.sources import Matrices, Runs, percent
 from galc.progress import track
-from galc.results import Finding
 from galc.results import matrices as confusion
+from galc.results.groups import Finding
 from galc.study.params import Params
 
 STRONGEST = [("all", 0), ("100", 100), ("50", 50), ("20", 20), ("10", 10)]

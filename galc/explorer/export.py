@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from galc import plots, store
 from galc.explorer.figure import Scene
+from galc.results.matrices import row_errors
 
 KINDS = ("png", "svg", "csv")
 
@@ -25,7 +26,7 @@ def picture(scene: Scene) -> Figure:
         upper, lower = grid[0].subgridspec(1, 3), grid[1].subgridspec(1, 2, width_ratios=(1, 6))
         maps = [figure.add_subplot(upper[n]) for n in range(3)]
         plots.transition_panels(view.true, view.estimate, names, groups, f"estimated: {scene.title}", maps)
-        row, diagonal = plots.row_errors(scene.estimate, scene.true)
+        row, diagonal = row_errors(scene.estimate, scene.true)
         maps[2].set_title(f"difference\nrow L1 {row:.3f}, diagonal {diagonal:.3f}")
         bars = [figure.add_subplot(lower[n]) for n in range(2)]
         name = scene.classes[scene.k]

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -11,7 +10,8 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
-from galc.plots.style import method_styles, style
+from galc.plots.style import BLUE, method_styles, panels, style
+from galc.results import matrices as confusion
 from galc.results.matrices import row_errors
 
 FLOOR = 1e-3  # smaller probabilities share the darkest colour: symmetric noise of 8 % over 80 classes is just above it
@@ -19,10 +19,7 @@ FLOOR = 1e-3  # smaller probabilities share the darkest colour: symmetric noise 
 
 def as_matrix(matrix: ArrayLike, classes: Sequence[str]) -> np.ndarray:
     """(K, K) float64. Raises ``ValueError`` if it is not square of the classes' number."""
-    matrix = np.asarray(matrix, dtype=float)
-    if matrix.shape != (len(classes), len(classes)):
-        raise ValueError(f"a matrix of shape {matrix.shape} does not fit {len(classes)} classes")
-    return matrix
+    return confusion.checked(matrix, len(classes), "matrix", finite=False)
 
 
 @style()
@@ -33,22 +30,19 @@ def transition_heatmap(
     title: str = "",
     groups: Sequence[str] | None = None,
     norm: Normalize | None = None,
-    cmap: str = "viridis",
     colorbar: bool = True,
     names: str = "xy",
 ) -> Axes:
     """One (K, K) matrix: rows the true class, columns the noisy class, colours on a log scale from 0.001 to 1.
 
     ``groups``: one name a class (the supercategory); runs of equal names are parted by lines. Class names are written
-    where they can be read (``names``: along which axes), and always shown on hover. ``norm`` and ``cmap`` replace the
-    scale (for differences).
+    where they can be read (``names``: along which axes), and always shown on hover. ``norm`` is the scale of
+    differences, and from blue to red.
     """
-    matrix = as_matrix(matrix, classes)
-    if ax is None:
-        _, ax = plt.subplots(figsize=(8.2, 7.4), layout="constrained")
-    scale = norm or LogNorm(FLOOR, 1, clip=True)
-    sns.heatmap(matrix, norm=scale, cmap=cmap, square=True, cbar=False, ax=ax, xticklabels=False, yticklabels=False)
-    ax.set(title=title, xlabel="noisy label", ylabel="true label")
+    matrix, ax = as_matrix(matrix, classes), ax or panels(1, (8.2, 7.4))[0]
+    scale, colours = (LogNorm(FLOOR, 1, clip=True), "viridis") if norm is None else (norm, "RdBu_r")
+    sns.heatmap(matrix, norm=scale, cmap=colours, square=True, cbar=False, ax=ax, xticklabels=False, yticklabels=False)
+    ax.set(title=title, xlabel="noisy label" * ("x" in names), ylabel="true label" * ("y" in names))
     ax.grid(False)
     write_names(ax, classes, groups, names)
 
@@ -60,9 +54,7 @@ def transition_heatmap(
 
     ax.format_coord = at
     if colorbar:
-        bar = ax.figure.colorbar(ax.collections[0], ax=ax, shrink=0.8, pad=0.02, label="probability")
-        if norm is None:
-            bar.set_ticks([0.001, 0.01, 0.1, 1], labels=["≤ 0.001", "0.01", "0.1", "1"])
+        probability_bar(ax, [ax], shrink=0.8, pad=0.02)
     return ax
 
 
@@ -101,28 +93,50 @@ def transition_comparison(
     The upper row shares one log scale, the lower one a diverging scale centred at 0, linear within ± 0.01. Each
     estimate's title gives its mean row L1 error and its mean diagonal error. Returns the (2, n) axes.
     """
-    names = list(matrices)
-    truth = as_matrix(matrices[names[0]], classes)
-    figure, axes = plt.subplots(2, len(names), figsize=(2.5 * len(names) + 0.8, 6.2), squeeze=False)
-    differences = {name: as_matrix(matrices[name], classes) - truth for name in names[1:]}
-    centred = centred_norm(differences.values())
-    for column, name in enumerate(names):
-        drawn = {"groups": groups, "colorbar": False}
-        transition_heatmap(matrices[name], classes, axes[0, column], name, names="" if column else "xy", **drawn)
-        if column:
-            row_error, diagonal_error = row_errors(matrices[name], truth)
-            below = f"minus {names[0]}\nrow L1 {row_error:.2f}, diagonal {diagonal_error:.3f}"
-            drawn |= {"norm": centred, "cmap": "RdBu_r", "names": "x" if column > 1 else "xy"}
-            transition_heatmap(differences[name], classes, axes[1, column], below, **drawn)
-    figure.set_layout_engine("constrained")  # not before: seaborn draws the whole figure for each heatmap
-    for ax in (*axes[0, 1:], *axes[1, 2:]):
-        ax.set_ylabel("")
-    for ax in axes[0, 1:]:
-        ax.set_xlabel("")
-    axes[1, 0].axis("off")
-    probability_bar(axes[0, 0], axes[0, :])
-    if differences:
-        difference_bar(axes[1, 1], axes[1, :])
+    (first, truth), *estimates = matrices.items()
+    columns = [(first, truth, "", None)]
+    for name, estimate in estimates:
+        row, diagonal = row_errors(estimate, truth)
+        columns.append((name, estimate, f"minus {first}\nrow L1 {row:.2f}, diagonal {diagonal:.3f}", truth))
+    return _over_differences(columns, classes, groups)
+
+
+@style()
+def transition_levels(
+    pairs: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    classes: Sequence[str],
+    groups: Sequence[str] | None = None,
+) -> np.ndarray:
+    """One estimator at several noise levels, {"40 % flipped": (true, estimate)}: estimates above, their errors below.
+
+    Scales and titles as in `transition_comparison`; each estimate is held against the truth of its own level. Returns
+    the (2, n) axes.
+    """
+    columns = []
+    for name, (true, estimate) in pairs.items():
+        row, diagonal = row_errors(estimate, true)
+        columns.append((name, estimate, f"error: row L1 {row:.2f},\ndiagonal {diagonal:.3f}", true))
+    return _over_differences(columns, classes, groups)
+
+
+def _over_differences(columns: Sequence[tuple], classes: Sequence[str], groups: Sequence[str] | None) -> np.ndarray:
+    """A column each of (title, matrix, title below, truth): the matrix, and its difference from the truth, if any."""
+    axes = np.array(panels(len(columns), (2.5 * len(columns) + 0.8, 6.2), rows=2, layout=None)).reshape(2, -1)
+    gaps = [None if truth is None else as_matrix(m, classes) - as_matrix(truth, classes) for _, m, _, truth in columns]
+    norm = centred_norm(gap for gap in gaps if gap is not None)
+    below = [ax for ax, gap in zip(axes[1], gaps, strict=True) if gap is not None]
+    for (upper, lower), gap, (title, matrix, error, _) in zip(axes.T, gaps, columns, strict=True):
+        names = "" if upper is not axes[0, 0] else "xy" if gap is None else "y"
+        transition_heatmap(matrix, classes, upper, title, groups, colorbar=False, names=names)
+        if gap is None:
+            lower.axis("off")
+        else:
+            names = "xy" if lower is below[0] else "x"
+            transition_heatmap(gap, classes, lower, error, groups, norm, colorbar=False, names=names)
+    axes[0, 0].figure.set_layout_engine("constrained")  # only now: seaborn draws the whole figure for each heatmap
+    probability_bar(axes[0, 0], axes[0])
+    if below:
+        difference_bar(below[0], axes[1])
     return axes
 
 
@@ -139,51 +153,14 @@ def transition_panels(
 
     Scales as in `transition_comparison`. Returns the three axes (or draws on the given ones).
     """
-    true, estimate = as_matrix(true, classes), as_matrix(estimate, classes)
-    if axes is None:
-        _, axes = plt.subplots(1, 3, figsize=(11.5, 4.1))
-    drawn = {"groups": groups, "colorbar": False}
-    norm = centred_norm([estimate - true])
-    transition_heatmap(estimate, classes, axes[0], title, **drawn)
-    transition_heatmap(true, classes, axes[1], "true", names="x", **drawn)
-    transition_heatmap(estimate - true, classes, axes[2], "difference", norm=norm, cmap="RdBu_r", names="x", **drawn)
+    axes = axes or panels(3, (11.5, 4.1), layout=None)
+    gap = as_matrix(estimate, classes) - as_matrix(true, classes)
+    drawn = ((estimate, title, "xy", None), (true, "true", "x", None), (gap, "difference", "x", centred_norm([gap])))
+    for ax, (matrix, name, names, norm) in zip(axes, drawn, strict=True):
+        transition_heatmap(matrix, classes, ax, name, groups, norm, colorbar=False, names=names)
     axes[0].figure.set_layout_engine("constrained")
-    for ax in axes[1:]:
-        ax.set_ylabel("")
-    probability_bar(axes[0], axes[:2], shrink=0.85, labelpad=-22)  # the label between its ticks, not at the next panel
-    difference_bar(axes[2], axes[2], shrink=0.85)
-    return axes
-
-
-@style()
-def transition_levels(
-    pairs: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    classes: Sequence[str],
-    groups: Sequence[str] | None = None,
-) -> np.ndarray:
-    """One estimator at several noise levels, {"40 % flipped": (true, estimate)}: estimates above, their errors below.
-
-    Scales and titles as in `transition_comparison`; each estimate is held against the truth of its own level. Returns
-    the (2, n) axes.
-    """
-    figure, axes = plt.subplots(2, len(pairs), figsize=(2.5 * len(pairs) + 0.8, 6.2), squeeze=False)
-    norm = centred_norm([as_matrix(b, classes) - as_matrix(a, classes) for a, b in pairs.values()])
-    for column, (name, (true, estimate)) in enumerate(pairs.items()):
-        true, estimate = as_matrix(true, classes), as_matrix(estimate, classes)
-        along = "" if column else "y"
-        row_error, diagonal_error = row_errors(estimate, true)
-        below = f"error: row L1 {row_error:.2f},\ndiagonal {diagonal_error:.3f}"
-        drawn = {"groups": groups, "colorbar": False}
-        transition_heatmap(estimate, classes, axes[0, column], name, names=along, **drawn)
-        drawn |= {"norm": norm, "cmap": "RdBu_r", "names": along + "x"}
-        transition_heatmap(estimate - true, classes, axes[1, column], below, **drawn)
-    figure.set_layout_engine("constrained")
-    for ax in axes[:, 1:].flat:
-        ax.set_ylabel("")
-    for ax in axes[0]:
-        ax.set_xlabel("")
-    probability_bar(axes[0, 0], axes[0, :])
-    difference_bar(axes[1, 0], axes[1, :])
+    probability_bar(axes[0], axes[:2], labelpad=-22, shrink=0.85)  # the label between its ticks, not at the next panel
+    difference_bar(axes[2], [axes[2]], shrink=0.85)
     return axes
 
 
@@ -193,18 +170,54 @@ def centred_norm(differences: Iterable[np.ndarray]) -> SymLogNorm:
     return SymLogNorm(0.01, vmin=-limit, vmax=limit)
 
 
-def probability_bar(drawn: Axes, beside: Sequence[Axes], shrink: float = 1.0, labelpad: float = 4.0) -> None:
+def probability_bar(drawn: Axes, beside: Sequence[Axes], labelpad: float = 4.0, pad: float = 0.01, **options) -> None:
     """The colour bar of probabilities on the log scale of `transition_heatmap`."""
-    bar = drawn.figure.colorbar(drawn.collections[0], ax=beside, pad=0.01, shrink=shrink)
+    bar = drawn.figure.colorbar(drawn.collections[0], ax=beside, pad=pad, **options)
     bar.set_ticks([0.001, 0.01, 0.1, 1], labels=["≤ 0.001", "0.01", "0.1", "1"])
     bar.set_label("probability", labelpad=labelpad)
 
 
-def difference_bar(drawn: Axes, beside: Axes | Sequence[Axes], shrink: float = 1.0) -> None:
+def difference_bar(drawn: Axes, beside: Sequence[Axes], **options) -> None:
     """The colour bar of differences."""
     plain = FuncFormatter(lambda value, _: f"{value:g}")
-    bar = drawn.figure.colorbar(drawn.collections[0], ax=beside, pad=0.01, shrink=shrink, format=plain)
-    bar.set_label("difference")
+    drawn.figure.colorbar(drawn.collections[0], ax=beside, pad=0.01, format=plain, label="difference", **options)
+
+
+@style()
+def transition_row(
+    true: ArrayLike,
+    estimate: ArrayLike,
+    name: str,
+    classes: Sequence[str],
+    images: str = "",
+    most: int = 10,
+    axes: Sequence[Axes] | None = None,
+) -> Sequence[Axes]:
+    """Row ``name`` of two matrices (K, K). Left: the share of labels kept. Right: the ``most`` largest other entries.
+
+    The two panels have scales of their own: what is kept is often a hundred times what goes to any one class.
+    ``images`` says in words what is behind the row. Returns the two axes (or draws on the given ones). Raises
+    ``ValueError`` if a matrix does not fit the classes, or ``name`` is none of them.
+    """
+    true, estimate = as_matrix(true, classes), as_matrix(estimate, classes)
+    if name not in classes:
+        raise ValueError(f"no class {name!r}; there are {', '.join(classes)}")
+    k = list(classes).index(name)
+    axes = axes or panels(2, (10, 2.9), width_ratios=(1, 6))
+    targets = confusion.targets(true[k], estimate[k], k, most)
+    for ax, shown in zip(axes, (np.array([k]), targets), strict=True):
+        places = np.arange(len(shown))
+        ax.bar(places - 0.19, estimate[k, shown], 0.36, color=BLUE, label="estimated")
+        ax.bar(places + 0.19, true[k, shown], 0.36, color="white", edgecolor="#222222", hatch="////", label="true")
+        ax.axhline(0, color="black", linewidth=0.8)
+        ax.grid(axis="x", visible=False)
+        turned = {} if len(shown) == 1 else {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+        ax.set_xticks(places, [classes[j] for j in shown], **turned)
+    left, right = axes
+    left.set(title="kept", ylabel="entry of C", xlim=(-0.6, 0.6))
+    right.set(title=f"{name} turned into" + (f" ({images})" if images else ""))
+    right.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
+    return axes
 
 
 @style()
@@ -217,21 +230,17 @@ def diagonal_scatter(
     give the mean diagonal error, the three classes that are farthest off are named.
     """
     sizes, kept = np.asarray(sizes, dtype=float), as_matrix(truth, classes).diagonal()
-    _, axes = plt.subplots(
-        1, len(estimates), figsize=(2.9 * len(estimates) + 0.4, 3.2), sharey=True, layout="constrained", squeeze=False
-    )
-    looks = method_styles(estimates)
-    for ax, (name, estimate) in zip(axes[0], estimates.items(), strict=True):
-        _, colour, marker = looks[name]
-        values = as_matrix(estimate, classes).diagonal()
+    axes, looks = panels(len(estimates), (2.9 * len(estimates) + 0.4, 3.2), sharey=True), method_styles(estimates)
+    for ax, (name, estimate) in zip(axes, estimates.items(), strict=True):
+        values, look = as_matrix(estimate, classes).diagonal(), looks[name]
         ax.vlines(sizes, kept, values, color="#d9d9d9", linewidth=0.8, zorder=1)
         ax.plot(sizes, kept, "_", color="black", markersize=6, label="true C")
-        ax.plot(sizes, values, marker=marker, color=colour, linestyle="", markersize=4, label="estimate")
+        mark = dict(marker=look.marker, linestyle="", color=look.colour, markersize=4)
+        ax.plot(sizes, values, label="estimate", **mark)
         for k in np.argsort(-np.abs(values - kept))[:3]:
-            ax.annotate(
-                classes[k], (sizes[k], values[k]), (4, 0), textcoords="offset points", fontsize=6.5, va="center"
-            )
+            where = dict(xytext=(4, 0), textcoords="offset points", va="center")
+            ax.annotate(classes[k], (sizes[k], values[k]), fontsize=6.5, **where)
         ax.set(xscale="log", xlabel="labels of the class", title=f"{name}\nerror {row_errors(estimate, truth)[1]:.3f}")
-    axes[0, 0].set_ylabel("share of labels kept, C$_{kk}$")
-    axes[0, 0].legend()
-    return axes[0]
+    axes[0].set_ylabel("share of labels kept, C$_{kk}$")
+    axes[0].legend()
+    return axes

@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
-from galc.methods.base import METHODS
+from galc.results.groups import method_title
 
 STYLE = {
     "axes.axisbelow": True,
@@ -74,6 +77,13 @@ LOOKS = {
     "reweighting": ("#bcbd22", "$W$"),
     "cleanlab": ("#e377c2", "$C$"),
 }
+AXES = {
+    "mAP": "mAP on the clean test set (%)",
+    "difference": "difference in mAP (points)",
+    "row_l1": "mean row L1 error of C",
+    "C_row_l1": "mean row L1 error of C",
+    "ECE": "expected calibration error (%)",
+}
 # for what is no method of the study, in this order
 FREE = ["galc-plus", "galc-slr", "asl", "bce", "asl-no-dropout", "galc-slr-literal", "bce-everything"]
 
@@ -101,25 +111,67 @@ def style() -> Iterator[None]:
         mpl.rcParams.update(before)
 
 
-def method_style(name: str) -> Look:
+def method_style(name: object) -> Look:
     """Title, colour and marker of a method by its name or the paper's ("ASL"); an unknown one gets a fixed guess."""
-    key = name.lower()
-    title = METHODS[key].title if key in METHODS else name
-    guess = list(LOOKS.values())[zlib.crc32(key.encode()) % len(LOOKS)]
-    return Look(title, *LOOKS.get(key, guess))
+    look = look_of(str(name))
+    known = list(LOOKS.values())
+    return Look(method_title(name), *(look or known[zlib.crc32(str(name).encode()) % len(known)]))
 
 
-def method_title(name: object) -> str:
-    """What a method is called in figures, tables and sentences."""
-    return method_style(str(name)).title
+def look_of(name: str) -> tuple[str, str] | None:
+    """Colour and marker of a method; None for what is none."""
+    return LOOKS.get(name.lower())
 
 
 def method_styles(names: Iterable[str]) -> dict[str, Look]:
     """The looks of all names in one figure: no two alike while there are enough; a method of the study has its own."""
     names = list(dict.fromkeys(names))
-    known = [LOOKS[name.lower()] for name in names if name.lower() in LOOKS]
+    known = [look_of(name) for name in names]
     free = itertools.cycle([LOOKS[name] for name in FREE if LOOKS[name] not in known] or LOOKS.values())
-    return {name: method_style(name) if name.lower() in LOOKS else Look(name, *next(free)) for name in names}
+    return {
+        name: method_style(name) if look else Look(name, *next(free)) for name, look in zip(names, known, strict=True)
+    }
+
+
+# --- what figures share ----------------------------------------------------------------------------------------------
+
+
+def panels(count: int, size: tuple[float, float], rows: int = 1, layout: str | None = "constrained", **options) -> list:
+    """The axes of a new figure, ``count`` in each of ``rows`` rows; ``size`` in inches."""
+    _, axes = plt.subplots(rows, count, figsize=size, layout=layout, squeeze=False, **options)
+    return list(axes.flat)
+
+
+def name_rows(axes: Sequence[Axes], names: Sequence[str], above: float = 0.6) -> None:
+    """Rows that stand for something, the first on top: their names at the left, room ``above``, no lines along them."""
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(max(len(names), 1) - 0.4, -above)
+    for ax in axes:
+        ax.grid(axis="y", visible=False)
+
+
+def name_classes(ax: Axes, names: Sequence[str]) -> None:
+    """Classes along the horizontal axis, upright, and no lines across."""
+    ax.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    ax.set_xmargin(0.01)
+    ax.grid(axis="x", visible=False)
+
+
+def band(ax: Axes, curve: pd.DataFrame, look: Look, x: ArrayLike | None = None, **line) -> tuple:
+    """A line through the means of a curve (`galc.results.groups.over_seeds`), ± std as a band around it.
+
+    ``x``: places on the axis, instead of the curve's index. Returns the end of the line for `label_ends`.
+    """
+    x, mean = np.asarray(curve.index if x is None else x), curve["mean"].to_numpy()
+    ax.plot(x, mean, color=look.colour, **{"marker": look.marker, "label": look.title, "zorder": 3} | line)
+    ax.fill_between(x, mean - curve["std"], mean + curve["std"], color=look.colour, alpha=0.18, linewidth=0)
+    return x[-1], mean[-1], look.title, look.colour
+
+
+def write_number(ax: Axes, x: float, row: float, text: str, colour: str, below: bool = False) -> None:
+    """A number above its marker, or below it."""
+    place = dict(xytext=(0, -8 if below else 4.5), va="top" if below else "bottom", ha="center")
+    ax.annotate(text, (x, row), textcoords="offset points", fontsize=7, color=colour, **place)
 
 
 def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]], size: float = 8) -> None:

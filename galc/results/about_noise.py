@@ -1,4 +1,7 @@
-"""What labels, their noise and the matrices that describe it say."""
+"""What labels, their noise, the matrices that describe it and the estimators of these say, as sentences.
+
+Labels are bool (N, K), matrices (K, K) with the true class as row; shares are of 1 in the arguments.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from galc.results.words import Finding, join, percent, shorten
+from galc.estimators import base as estimator
+from galc.results.groups import Finding, group_label, join, means, percent, shorten
 
 if TYPE_CHECKING:
     from galc.noise.model import Changes
+    from galc.study.record import RunRecord
 
 
 def noise(requested: Changes, observed: Changes, images: int, classes: Sequence[str]) -> Finding:
@@ -26,26 +31,25 @@ def noise(requested: Changes, observed: Changes, images: int, classes: Sequence[
         f"{lost:,.0f} of {total:,.0f} clean labels are gone: {percent(observed.labels_removed, 1)}, where "
         f"{percent(requested.labels_removed, 1)} was asked for. "
         f"{gained:,.0f} of {total - lost + gained:,.0f} noisy labels are wrong: {percent(observed.labels_added, 1)}, "
-        f"where {percent(requested.labels_added, 1)} was asked for. "
+        f"where {percent(requested.labels_added, 1)} was asked for."
     )
     most = int(np.argmax(np.asarray(observed.labels)))
     excess = float(observed.gained[most] / requested.gained[most]) - 1 if requested.gained[most] >= 1 else 0.0
     if abs(excess) >= 0.005:
         text += (
-            f"The most frequent class, *{classes[most]}*, received {percent(abs(excess))} "
+            f" The most frequent class, *{classes[most]}*, received {percent(abs(excess))} "
             f"{'fewer' if excess < 0 else 'more'} wrong labels than was asked for: it is in "
             f"{percent(float(observed.labels[most]) / images)} of the images, and a label never flips onto one that is "
             "present."
         )
-    return Finding(text.strip())
+    return Finding(text)
 
 
 def calibration(scores: Mapping[str, ArrayLike], labels: ArrayLike) -> Finding:
     """What the scores (N, K) of an image add up to, by name, beside the number of labels (N, K) that it has."""
     sums = [f"{name} {np.asarray(values).sum(1).mean():.2f}" for name, values in scores.items()]
-    return Finding(
-        f"An image has {np.asarray(labels).sum(1).mean():.2f} labels. Added up over the classes: {join(sums)}."
-    )
+    number = np.asarray(labels).sum(1).mean()
+    return Finding(f"An image has {number:.2f} labels. Added up over the classes: {join(sums)}.")
 
 
 def no_transition(matrix: ArrayLike) -> Finding:
@@ -69,6 +73,9 @@ def fallbacks(parts: Mapping[str, ArrayLike], classes: Sequence[str]) -> Finding
     return Finding("Classes whose row is a fallback:\n\n" + "\n".join(lines))
 
 
+# --- estimators ------------------------------------------------------------------------------------------------------
+
+
 def limits(limits: Mapping[str, str]) -> Finding:
     """Which estimators cannot represent a noise, and why: {name: `galc.estimators.base.limits`}."""
     texts = [f"- {text}" for text in limits.values() if text]
@@ -77,12 +84,44 @@ def limits(limits: Mapping[str, str]) -> Finding:
     return Finding("Of this noise not everything can be represented:\n\n" + "\n".join(texts))
 
 
+def scopes(estimators: Sequence[str], kinds: Sequence[str]) -> Finding:
+    """Which estimators can represent which kinds of noise (`galc.estimators.base.limits`): a table, then why not."""
+    found = {name: [estimator.limits(name, kind) for kind in kinds] for name in estimators}
+    rows = [["", *kinds], ["---", *[":---:"] * len(kinds)]]
+    rows += [[f"*{name}*", *["–" if text else "yes" for text in texts]] for name, texts in found.items()]
+    reasons = dict.fromkeys(text.split(": ", 1)[1].rstrip(".") for texts in found.values() for text in texts if text)
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return Finding(f"{table}\n\nWhy not: {'; '.join(reasons)}." if reasons else table)
+
+
 def estimators(errors: pd.DataFrame) -> Finding:
     """The order of the estimators: ``errors`` has a row each, indexed by name, with ``row_l1``; "true" is left out."""
     order = errors["row_l1"].drop("true", errors="ignore").sort_values()
-    text = f"Nearest to the true C: {join([f'*{name}* ({error:.2f})' for name, error in order.head(3).items()])}. "
+    text = f"Nearest to the true C: {join(f'*{name}* ({error:.2f})' for name, error in order.head(3).items())}."
     if "identity" in order:
-        worse = [str(name) for name in order.index[order > order["identity"]]]
-        text += f"Believing every label (*identity*) errs by {order['identity']:.2f}"
-        text += f"; {len(worse)} of the estimators err more: {join([f'*{name}*' for name in worse])}." if worse else "."
-    return Finding(text.strip())
+        worse = [f"*{name}*" for name in order.index[order > order["identity"]]]
+        text += f" Believing every label (*identity*) errs by {order['identity']:.2f}"
+        text += f"; {len(worse)} of the estimators err more: {join(worse)}." if worse else "."
+    return Finding(text)
+
+
+def nearest(errors: pd.DataFrame, by: str) -> Finding:
+    """Which estimators are nearest to the true C in each group of ``by``, beside believing every label: a list.
+
+    ``errors``: `galc.study.runs.estimator_errors`.
+    """
+    lines = []
+    for group, column in means(errors, by, "row_l1", "estimator").items():
+        order = column.drop(["identity", "true"], errors="ignore").sort_values()
+        text = ", then ".join(f"*{name}* ({error:.2f})" for name, error in order.head(2).items())
+        if "identity" in column:
+            worse = [f"*{name}*" for name in order.index[order > column["identity"]]]
+            text += f"; believing every label errs by {column['identity']:.2f}"
+            text += f", and {join(worse)} by more" if worse else ""
+        lines.append(f"- {group_label(by, group)}: {text}.")
+    return Finding("\n".join(lines))
+
+
+def believing(records: Sequence[RunRecord]) -> float:
+    """The row L1 error of the identity, of who believes every label: 2 (1 − C_ii), mean over classes and runs."""
+    return sum(2 * (1 - float(record.true.diagonal().mean())) for record in records) / len(records)

@@ -17,12 +17,12 @@ SCALES = {"raw": "as estimated", "sigmoid": "sigmoid", "rows": "rows sum to 1"}
 ORDERS = ("data set", "frequency", "supercategory", "clustering")
 
 
-def checked(matrix: ArrayLike, size: int, what: str) -> np.ndarray:
-    """(size, size) float64. Raises ValueError, beginning with ``what``, for another shape or entries not finite."""
+def checked(matrix: ArrayLike, size: int, what: str, finite: bool = True) -> np.ndarray:
+    """(size, size) float64. Raises ValueError, beginning with ``what``, for another shape or entries not ``finite``."""
     matrix = np.asarray(matrix, dtype=float)
     if matrix.shape != (size, size):
         raise ValueError(f"{what}: shape {matrix.shape} does not fit {size} classes; it must be ({size}, {size})")
-    if not np.isfinite(matrix).all():
+    if finite and not np.isfinite(matrix).all():
         row, column = np.argwhere(~np.isfinite(matrix))[0]
         raise ValueError(f"{what}: entry [{row}, {column}] is {matrix[row, column]}; all must be finite")
     return matrix

@@ -12,25 +12,25 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-BOUNDS = ("true-correction",)  # methods that know what no method can
+from galc.results.groups import is_bound
+
 LEAST = 6  # pairs: with five, Wilcoxon's two-sided p cannot fall below 1/16
 
 
-def cube(table: pd.DataFrame, by: str, metric: str = "mAP", bounds: Sequence[str] = ()) -> pd.DataFrame:
+def cube(table: pd.DataFrame, by: str, metric: str = "mAP") -> pd.DataFrame:
     """Runs as rows (``by``, seed) and methods as columns, both in the table's order; NaN where a run is missing.
 
-    ``bounds`` are left out. Raises ValueError where one seed has several runs of a method and setting.
+    Raises ValueError where one seed has several runs of a method and setting.
     """
     if table.duplicated(["method", by, "seed"]).any():
         raise ValueError(f"one method has several runs with the same {by} and seed; compare by what they differ in")
-    wide = table[~table["method"].isin(bounds)].pivot(index=[by, "seed"], columns="method", values=metric)
-    order = table.set_index([by, "seed"]).index.unique()
-    return wide.reindex(index=order[order.isin(wide.index)], columns=[m for m in table["method"].unique() if m in wide])
+    wide = table.pivot(index=[by, "seed"], columns="method", values=metric)
+    return wide.reindex(index=table.set_index([by, "seed"]).index.unique(), columns=table["method"].unique())
 
 
-def setting_means(table: pd.DataFrame, by: str, metric: str = "mAP", bounds: Sequence[str] = ()) -> pd.DataFrame:
+def setting_means(table: pd.DataFrame, by: str, metric: str = "mAP") -> pd.DataFrame:
     """Means over seeds, settings as rows and methods as columns; a setting that lacks a method is left out."""
-    return cube(table, by, metric, bounds).groupby(level=0, sort=False).mean().dropna()
+    return cube(table, by, metric).groupby(level=0, sort=False).mean().dropna()
 
 
 def paired_t(differences: np.ndarray) -> float:
@@ -66,15 +66,15 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def _has(table: pd.DataFrame, method: str) -> None:
+def rivals(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The runs of ``method`` and of all that are no bounds. Raises ValueError where there is no run of ``method``."""
     if method not in set(table["method"]):
         raise ValueError(f"there is no run of {method} to compare; the table has {', '.join(table['method'].unique())}")
+    return table[(table["method"] == method) | ~table["method"].map(is_bound)]
 
 
-def against_runner_up(
-    table: pd.DataFrame, method: str, by: str, metric: str = "mAP", bounds: Sequence[str] = BOUNDS
-) -> pd.DataFrame:
-    """``method`` against the best of all others in every setting: a row a setting that has both.
+def against_runner_up(table: pd.DataFrame, method: str, by: str, metric: str = "mAP") -> pd.DataFrame:
+    """``method`` against the best of all others, bounds aside, in every setting: a row a setting that has both.
 
     rival              the other method with the highest mean there
     difference, std    mean over the seeds of (method − rival), and its deviation (0 for one seed)
@@ -84,9 +84,8 @@ def against_runner_up(
 
     The rival is chosen by the same runs, in its favour: the strictest comparison, not an unbiased one.
     """
-    _has(table, method)
     rows = {}
-    for setting, runs in cube(table, by, metric, bounds).groupby(level=0, sort=False):
+    for setting, runs in cube(rivals(table, method), by, metric).groupby(level=0, sort=False):
         others = runs.drop(columns=method).mean().dropna()
         if not len(others) or runs[method].isna().all():
             continue
@@ -99,17 +98,14 @@ def against_runner_up(
     return frame.assign(holm=holm(frame["t"]))
 
 
-def over_settings(
-    table: pd.DataFrame, method: str, by: str, metric: str = "mAP", bounds: Sequence[str] = BOUNDS
-) -> pd.DataFrame:
-    """``method`` against every other one over all settings (Demšar 2006, Sec. 3.1.3): a row a rival.
+def over_settings(table: pd.DataFrame, method: str, by: str, metric: str = "mAP") -> pd.DataFrame:
+    """``method`` against every other one, bounds aside, over all settings (Demšar 2006, Sec. 3.1.3): a row a rival.
 
     difference     mean over settings of the means' difference
     wins, settings in how many settings ``method`` has the higher mean, of how many that have both
     wilcoxon, holm two-sided p of the signed-rank test over settings, and adjusted for the number of rivals
     """
-    _has(table, method)
-    means = cube(table, by, metric, bounds).groupby(level=0, sort=False).mean()
+    means = cube(rivals(table, method), by, metric).groupby(level=0, sort=False).mean()
     rows = {}
     for rival in means.columns.drop(method):
         gap = (means[method] - means[rival]).dropna().to_numpy()
@@ -152,16 +148,16 @@ def ranks(means: pd.DataFrame, alpha: float = 0.05) -> Ranks:
 
 
 def dominance(
-    table: pd.DataFrame, by: str, metric: str = "mAP", alpha: float = 0.05, bounds: Sequence[str] = ()
+    table: pd.DataFrame, by: str, metric: str = "mAP", alpha: float = 0.05
 ) -> tuple[pd.DataFrame, pd.DataFrame, int]:
     """In how many settings the method of the row beats that of the column: by its mean, and significantly.
 
     Over the settings that have all methods; the third value is their number. Significant: the paired t test over seeds,
     adjusted by Holm for the settings of a pair, is below ``alpha``. Methods in the order of their mean rank.
     """
-    means = setting_means(table, by, metric, bounds)
+    means = setting_means(table, by, metric)
     order = list(ranks(means).mean.index)
-    runs = cube(table, by, metric, bounds).loc[lambda wide: wide.index.get_level_values(0).isin(means.index)]
+    runs = cube(table, by, metric).loc[lambda wide: wide.index.get_level_values(0).isin(means.index)]
     won = pd.DataFrame(0, index=order, columns=order)
     sure = won.copy()
     for row in order:

@@ -17,9 +17,10 @@ from matplotlib.collections import FillBetweenPolyCollection
 from galc import plots
 from galc.methods.base import METHODS
 from galc.noise.model import Changes
-from galc.plots.labels import StruckOut
+from galc.plots.noise import StruckOut
 from galc.plots.style import LOOKS, method_styles, spread
-from galc.results import published
+from galc.results import groups, published, tables
+from galc.results.matrices import row_errors
 
 
 @pytest.fixture
@@ -142,18 +143,18 @@ def test_learning_curves_mark_the_peak_and_label_the_last_epoch():
 
 
 def test_the_table_holds_mean_and_deviation_and_the_papers_numbers(table):
-    frame = plots.results_frame(table, published.table())
+    frame = tables.results_frame(table, published.table())
     assert frame.loc[("mAP", "ASL"), "20 %"] == "40.5 ± 0.7"
     assert frame.loc[("mAP", "ASL (paper)"), "60 %"] == "36.8" and frame.loc[("mAP", "ASL"), "60 %"] == ""
     assert list(frame.columns) == ["0 %", "10 %", "20 %", "30 %", "40 %", "50 %", "60 %"]
     assert frame.index.get_level_values(0).unique().tolist() == ["mAP", "CF1", "OF1"]
-    one = plots.results_frame(table[table["seed"] == 1], metrics=["mAP"])
+    one = tables.results_frame(table[table["seed"] == 1], metrics=["mAP"])
     assert one.loc[("mAP", "GALC-plus"), "0 %"] == "56.0"
 
 
 def test_our_best_is_bold_and_neither_the_papers_nor_the_upper_bounds_numbers_are(table):
     bound = table[table["method"] == "asl"].assign(method="true-correction", mAP=70.0)
-    page = plots.results_table(pd.concat([table, bound]), published.table(), ["mAP"]).set_uuid("t").to_html()
+    page = tables.results_table(pd.concat([table, bound]), published.table(), ["mAP"]).set_uuid("t").to_html()
     bold = {rule for block in page.split("}") if "font-weight: bold" in block for rule in block.split("{")[0].split()}
     cells = {rule.strip("#,") for rule in bold if "_row" in rule}
     assert cells == {"T_t_row1_col0", "T_t_row1_col2", "T_t_row1_col4"}
@@ -230,8 +231,8 @@ def test_a_comparison_shows_differences_on_a_scale_centred_at_zero():
 
 
 def test_row_errors_of_a_known_case():
-    assert plots.row_errors(np.eye(4), TRUE) == pytest.approx((0.8, 0.4))
-    assert plots.row_errors(TRUE, TRUE) == (0, 0)
+    assert row_errors(np.eye(4), TRUE) == pytest.approx((0.8, 0.4))
+    assert row_errors(TRUE, TRUE) == (0, 0)
 
 
 def test_the_diagonals_are_drawn_against_the_class_size():
@@ -349,19 +350,19 @@ def test_errors_of_matrices_are_drawn_over_the_noise_beside_the_error_of_believi
     rows += [("attribution", noise, 0, 0.1) for noise in (0.0, 0.4)]
     ax = plots.error_curves(pd.DataFrame(rows, columns=["estimator", "noise", "seed", "row_l1"]))
     names = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert names == ["glc", "attribution", "C = identity"]
+    assert names == ["GLC", "attribution", "C = identity"]
     np.testing.assert_allclose(ax.lines[0].get_xydata(), [[0, 1.5], [40, 1.5]])
     np.testing.assert_allclose(lines(ax)["C = identity"].get_xydata(), [[0, 0], [40, 0.8]])
 
 
 def test_histories_become_the_frame_that_learning_curves_draws():
-    frame = plots.history_frame({"f": [{"epoch": 1, "mAP": 20.0}, {"epoch": 2, "mAP": 40.0}]})
+    frame = groups.history_frame({"f": [{"epoch": 1, "mAP": 20.0}, {"epoch": 2, "mAP": 40.0}]})
     assert texts(plots.learning_curves(frame)) == ["f  40.0"]
 
 
 def test_the_table_of_parts_counts_images_and_missing_classes():
     parts = {"gold": np.eye(4, dtype=bool)[:3], "test": np.ones((2, 4), dtype=bool)}
-    table = plots.part_table(parts, CLASSES)
+    table = tables.part_table(parts, CLASSES)
     assert table.data.loc["gold"].tolist() == [3, 3, 1.0, 1, "car (0)", "person (1)"]
     assert ">4.00<" in table.to_html()
 
@@ -371,14 +372,14 @@ def test_the_table_of_errors_has_the_best_estimator_first_and_no_number_for_what
         {"row_l1": [1.0, 0.1], "diagonal": [0.5, 0.05], "off_diagonal_correlation": [0.3, np.nan]},
         index=["glc", "ours"],
     )
-    table = plots.error_table(errors)
+    table = tables.error_table(errors)
     assert table.data.index.tolist() == ["ours", "glc"]
     assert "–" in table.to_html() and "nan" not in table.to_html()
 
 
 def test_the_table_of_runs_gives_the_last_epoch_first_and_the_peak_with_its_epoch():
     row = {"method": "asl", "mAP": 40.0, "CF1": 30.0, "OF1": 20.0, "CF1_calibrated": 31.0, "OF1_calibrated": 21.0}
-    table = plots.run_table(pd.DataFrame([row | {"best_mAP": 45.0, "best_epoch": 7, "ema_mAP": 41.0}]))
+    table = tables.run_table(pd.DataFrame([row | {"best_mAP": 45.0, "best_epoch": 7, "ema_mAP": 41.0}]))
     assert table.data.loc["ASL"].tolist() == [40, 30, 20, 31, 21, 45, 7, 41]
     assert ">45.0<" in table.to_html() and ">7<" in table.to_html()
 
@@ -388,16 +389,16 @@ def test_the_table_of_costs_separates_shared_stages_from_the_training_of_g():
         {"method": "galc-plus", "seconds": {"silver": 4.0, "clean": before, "run": own}, "images": 100, "steps": 30}
         for before, own in ((1.0, 5.0), (2.0, 3.0), (9.0, 4.0))
     ]
-    assert plots.cost_table(runs).data.loc["GALC-plus"].tolist() == [100, 30, 6.0, 4.0]
+    assert tables.cost_table(runs).data.loc["GALC-plus"].tolist() == [100, 30, 6.0, 4.0]
 
 
 def test_the_table_of_a_record_is_flat_and_complete():
     details = {"params": {"noise": 0.4, "seed": 0}, "fallback": {"no gold image": ["cat", "dog"]}, "file": "a.b"}
-    table = plots.record_table(details).data["value"].to_dict()
+    table = tables.record_table(details).data["value"].to_dict()
     assert table == {"params: noise": "0.4", "params: seed": "0", "fallback: no gold image": "cat, dog", "file": "a.b"}
 
 
 def test_losses_are_red_in_the_table_of_margins():
-    page = plots.margin_table(pd.DataFrame({0.0: {"asl": -1.0}, 0.1: {"asl": 2.0}})).set_uuid("t").to_html()
+    page = tables.margin_table(pd.DataFrame({0.0: {"asl": -1.0}, 0.1: {"asl": 2.0}})).set_uuid("t").to_html()
     assert "#T_t_row0_col0 {\n  color: #d55e00" in page and "row0_col1 {" not in page
     assert ">-1.0<" in page and ">+2.0<" in page and ">10 %<" in page

@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 
 from galc import plots
-from galc import results as findings
-from galc.plots.groups import group_label, over_seeds, paired
-from galc.results import published
-from galc.results.ablation import Claim, verdict
+from galc.results import about_methods, about_noise, about_settings, about_the_paper, groups, published, tables
+from galc.results.about_the_paper import Claim, verdict
+from galc.results.groups import group_label, over_seeds, paired
 from galc.study import run as study
 from galc.study import runs as grid
 from galc.study.runs import estimator_errors, expand, frame, histories
@@ -74,7 +73,7 @@ def test_numbers_are_sorted_and_texts_keep_the_order_of_the_table():
     assert over_seeds(numbers, "noise", "mAP")["asl"].index.tolist() == [0.1, 0.4]
     texts = runs("single_label_limit", {"asl": {"all": 1, "50": 2, "10": 3}})
     assert over_seeds(texts, "single_label_limit", "mAP")["asl"].index.tolist() == ["all", "50", "10"]
-    assert plots.results_frame(texts, metrics=["mAP"], by="single_label_limit").columns.tolist() == [
+    assert tables.results_frame(texts, metrics=["mAP"], by="single_label_limit").columns.tolist() == [
         "all", "≤ 50 a class", "≤ 10 a class"
     ]  # fmt: skip
 
@@ -95,8 +94,8 @@ def test_differences_are_paired_by_seed():
 
 def test_the_noise_of_a_run_in_words():
     table = pd.DataFrame({"noise": [0.2, 0.4], "noise_kind": ["symmetric", "pair"]})
-    assert plots.setting(table).tolist() == ["symmetric, 20 %", "pair, 40 %"]
-    assert plots.setting(table[["noise"]]).tolist() == ["20 %", "40 %"]
+    assert groups.setting(table).tolist() == ["symmetric, 20 %", "pair, 40 %"]
+    assert groups.setting(table[["noise"]]).tolist() == ["20 %", "40 %"]
     assert (group_label("gold_fraction", 0.05), group_label("single_label_limit", "all")) == ("5 %", "all")
 
 
@@ -170,35 +169,37 @@ def peaks_by_hand(history: pd.DataFrame, within: float) -> dict:
 @pytest.mark.parametrize("values", [[20, 40, 30.5, 30], [10, 20, 30], [30], [5, 9.5, 9, 9.9, 8.2, 9.1]])
 def test_peaks_agree_with_a_slow_oracle(values):
     history = curves(asl=values)
-    row = findings.peaks(history).loc["asl"]
+    row = about_the_paper.peaks(history).loc["asl"]
     for name, value in peaks_by_hand(history, 1.0).items():
         assert row[name] == pytest.approx(value), name
     assert row["seeds"] == 2 and row["lost_std"] == pytest.approx(0) and row["peak_std"] == pytest.approx(0.5**0.5)
 
 
 def test_one_seed_has_no_deviation():
-    row = findings.peaks(curves(asl=[20, 40, 30]).query("seed == 0")).loc["asl"]
+    row = about_the_paper.peaks(curves(asl=[20, 40, 30]).query("seed == 0")).loc["asl"]
     assert (row["peak_std"], row["last_std"], row["lost_std"], row["seeds"]) == (0, 0, 0, 1)
 
 
 def test_the_table_of_peaks_has_the_papers_epochs_beside_ours():
     facts = {"peak_epoch": {"ASL": 6}, "stable_after_epoch": 60}
-    table = plots.peak_table(findings.peaks(curves(asl=[20, 40, 30], bce=[1, 2, 3])), facts).data
+    table = tables.peak_table(about_the_paper.peaks(curves(asl=[20, 40, 30], bce=[1, 2, 3])), facts).data
     assert table.loc["ASL"].tolist() == ["2 (paper: 6)", "40.0 ± 0.7", "30.0 ± 0.7", "10.0 ± 0.0", "3 (paper: 60)"]
     assert table.loc["BCE"].tolist() == ["3", "3.0 ± 0.7", "3.0 ± 0.7", "0.0 ± 0.0", "2"]
 
 
 def test_who_loses_most_and_who_fewest():
-    peaks = findings.peaks(curves(asl=[20, 40, 30], bce=[20, 30, 28], galc_plus=[20, 30, 31]))
+    peaks = about_the_paper.peaks(curves(asl=[20, 40, 30], bce=[20, 30, 28], galc_plus=[20, 30, 31]))
     text = "From the highest to the last epoch, ASL (10.0) loses most points and GALC-plus (0.0) fewest."
-    assert findings.lost(peaks) == text
+    assert about_the_paper.lost(peaks) == text
 
 
 FACTS = published.facts()["memorization"]
 
 
 def test_memorization_as_in_the_paper_is_said_to_be_so():
-    text = findings.memorization_claims(findings.peaks(curves(asl=[40, 50, 30, 30], galc_slr=[30, 40, 50, 45])), FACTS)
+    text = about_the_paper.memorization_claims(
+        about_the_paper.peaks(curves(asl=[40, 50, 30, 30], galc_slr=[30, 40, 50, 45])), FACTS
+    )
     assert "Not as in the paper" not in text and text.startswith("**As in the paper:** from its peak to the last epoch")
     assert "ASL goes −20.0 ± 0.0 points" in text and "in epoch 3, that of ASL in epoch 2 (paper: 10 and 6" in text
     assert "GALC-SLR is +15.0 points from ASL (paper: well above)" in text
@@ -206,9 +207,9 @@ def test_memorization_as_in_the_paper_is_said_to_be_so():
 
 def test_what_the_curves_do_not_show_is_said_as_well():
     rising = curves(asl=[10, 20, 30, 40], galc_slr=[10, 30, 45, 39])
-    agree, differ = findings.memorization_claims(findings.peaks(rising), FACTS | {"stable_after_epoch": 3}).split(
-        "**Not"
-    )
+    agree, differ = about_the_paper.memorization_claims(
+        about_the_paper.peaks(rising), FACTS | {"stable_after_epoch": 3}
+    ).split("**Not")
     assert "ASL goes" in differ and "(paper: down)" in differ  # it rises to the end
     assert "the peak of GALC-SLR is in epoch 3, that of ASL in epoch 4" in differ
     assert "from epoch 4 on" in differ and "+5.0 points from the peak of ASL" in differ
@@ -217,8 +218,8 @@ def test_what_the_curves_do_not_show_is_said_as_well():
 
 
 def test_without_the_papers_methods_there_is_nothing_to_compare():
-    text = findings.memorization_claims(findings.peaks(curves(bce=[1, 2])), FACTS)
-    assert text == findings.bound_claims(
+    text = about_the_paper.memorization_claims(about_the_paper.peaks(curves(bce=[1, 2])), FACTS)
+    assert text == about_the_paper.bound_claims(
         runs("gold_fraction", {"asl": {0.1: 1}}), None, published.table("true_correction")
     )
     assert text == "None of these runs can be compared with the paper."
@@ -235,7 +236,9 @@ def test_a_verdict_parts_what_holds_from_what_does_not():
 def bound(estimated: dict, true: dict, error: dict) -> list[str]:
     table = runs("gold_fraction", {"galc-slr": estimated, "true-correction": true})
     errors = runs("gold_fraction", {"calibrated-regulators": error}, 0.0, "row_l1")
-    return findings.bound_claims(table, errors, published.table("true_correction")).split("**Not as in the paper:**")
+    return about_the_paper.bound_claims(table, errors, published.table("true_correction")).split(
+        "**Not as in the paper:**"
+    )
 
 
 def test_a_small_distance_to_the_true_c_agrees_with_the_paper():
@@ -266,23 +269,24 @@ SINGLE = np.repeat(np.eye(4, dtype=bool), [0, 3, 10, 60], axis=0)
 
 
 def test_budgets_count_what_a_limit_leaves_and_whom_it_does_not_touch():
-    table = findings.budgets(SINGLE, ["all", "50", 3])
+    table = about_the_paper.budgets(SINGLE, ["all", "50", 3])
     assert table.loc["all"].tolist() == [73, 0, 1] and table.loc["50"].tolist() == [63, 3, 1]
     assert table.loc[3].tolist() == [9, 1, 1]
-    assert findings.budgets(SINGLE[:0], ["all", 5]).loc[5].tolist() == [0, 4, 4]
-    shown = plots.budget_table(table, {"50": 2824}).data
-    assert shown.loc["≤ 50 a class"].tolist() == ["63", "2,824", 3, 1] and shown.loc["all", "images (paper)"] == "–"
+    assert about_the_paper.budgets(SINGLE[:0], ["all", 5]).loc[5].tolist() == [0, 4, 4]
+    styler = tables.budget_table(table, {"50": 2824})
+    assert styler.data.loc["≤ 50 a class"].tolist() == [63, 2824, 3, 1]
+    assert ">2,824<" in styler.to_html() and ">–<" in styler.to_html()
 
 
 def test_the_budgets_of_coco_are_the_papers(shared_data):
     with np.load(next((shared_data / "coco2014_labels").glob("*train*.npz"))) as stored:
         every = np.unpackbits(stored["Y"], axis=1)[:, :80].astype(bool)
-    table = findings.budgets(every[every.sum(1) == 1], ["all", "50", "10"])
+    table = about_the_paper.budgets(every[every.sum(1) == 1], ["all", "50", "10"])
     assert table["images"].to_dict() == published.facts()["counts"]["single_label"]
 
 
 def test_the_pool_says_whom_a_limit_does_not_touch():
-    assert findings.pool(findings.budgets(SINGLE, ["all", "10"]), 4) == (
+    assert about_the_paper.pool(about_the_paper.budgets(SINGLE, ["all", "10"]), 4) == (
         "There are 73 single-label images, and 1 of 4 classes have none. A limit of 10 a class leaves 23 of them, "
         "32 %: 2 classes have fewer than that anyway."
     )
@@ -291,7 +295,7 @@ def test_the_pool_says_whom_a_limit_does_not_touch():
 def budget(small: float, error: float) -> list[str]:
     table = runs("single_label_limit", {"galc-slr": {"all": 49, "50": 49.2, "10": small}})
     errors = runs("single_label_limit", {"calibrated-regulators": {"all": 0.3, "50": 0.3, "10": error}}, 0, "row_l1")
-    return findings.budget_claims(table, errors).split("**Not as in the paper:**")
+    return about_the_paper.budget_claims(table, errors).split("**Not as in the paper:**")
 
 
 def test_a_minor_impact_is_one_and_a_major_one_is_not():
@@ -308,26 +312,26 @@ def test_a_minor_impact_is_one_and_a_major_one_is_not():
 def test_a_lead_counts_the_settings_and_names_those_that_were_lost():
     results = {"asl": {"a": 50, "b": 40}, "clean-only": {"a": 45, "b": 45}, "true-correction": {"a": 90, "b": 90}}
     ahead = runs("setting", results | {"galc-plus": {"a": 53, "b": 46}})
-    assert findings.lead(ahead, "galc-plus", "setting") == (
+    assert about_settings.lead(ahead, "galc-plus", "setting") == (
         "GALC-plus is above the best of the other methods in 2 of 2 settings, least at *b* by +1.0 points against "
         "Clean: gold + single-label."
     )
     behind = runs("setting", results | {"galc-plus": {"a": 48, "b": 46}})
-    assert findings.lead(behind, "galc-plus", "setting") == (
+    assert about_settings.lead(behind, "galc-plus", "setting") == (
         "GALC-plus is above the best of the other methods in 1 of 2 settings; it is not at *a* by −2.0 points against "
         "ASL."
     )
-    assert findings.against(behind, "galc-plus", "true-correction", "setting") == (
+    assert about_settings.against(behind, "galc-plus", "true-correction", "setting") == (
         "GALC-plus against True-Correction: −42.0 at *a* and −44.0 at *b*."
     )
-    margins = findings.margins(ahead, "galc-plus", by="setting")
-    assert plots.margin_table(margins, by="setting").data.columns.tolist() == ["a", "b"]
+    margins = about_methods.margins(ahead, "galc-plus", by="setting")
+    assert tables.margin_table(margins, by="setting").data.columns.tolist() == ["a", "b"]
 
 
 def test_the_nearest_estimators_of_each_setting_and_those_worse_than_believing_every_label():
     rows = {"identity": {"a": 0.4, "b": 0.8}, "glc": {"a": 1.1, "b": 0.7}, "ours": {"a": 0.1, "b": 0.5}}
     errors = runs("setting", rows, 0, "row_l1")
-    assert findings.nearest(errors, "setting").splitlines() == [
+    assert about_noise.nearest(errors, "setting").splitlines() == [
         "- a: *ours* (0.10), then *glc* (1.10); believing every label errs by 0.40, and *glc* by more.",
         "- b: *ours* (0.50), then *glc* (0.70); believing every label errs by 0.80.",
     ]

@@ -10,13 +10,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from galc.plots.groups import group_label, over_seeds, paired
-from galc.plots.style import method_title
-from galc.results.words import Finding, join, percent, plus_minus, signed
+from galc.methods.base import METHODS
+from galc.results.groups import (
+    Finding,
+    group_label,
+    join,
+    method_title,
+    over_seeds,
+    paired,
+    percent,
+    plus_minus,
+    signed,
+)
 
 OURS, BASELINE, BOUND = "galc-slr", "asl", "true-correction"  # what the paper's methods are called here
-NAMES = {name: method_title(name) for name in (OURS, BASELINE, BOUND)}
-C_OF = {"galc-slr": "calibrated-regulators", "galc-plus": "attribution"}  # the estimator of a method
+ALSO = (OURS, "galc-plus")  # methods with an estimate, whose need of clean images is looked into
 
 
 class Claim(NamedTuple):
@@ -68,23 +76,32 @@ def peaks(history: pd.DataFrame, metric: str = "mAP", within: float = 1.0) -> pd
 def lost(peaks: pd.DataFrame) -> Finding:
     """Which methods lose most and least after their `peaks`."""
     order = peaks["lost"].sort_values(ascending=False)
-    ends = [f"{method_title(name)} ({order[name]:.1f})" for name in (order.index[0], order.index[-1])]
-    return Finding(f"From the highest to the last epoch, {ends[0]} loses most points and {ends[1]} fewest.")
+    most, least = (f"{method_title(name)} ({order[name]:.1f})" for name in order.index[[0, -1]])
+    return Finding(f"From the highest to the last epoch, {most} loses most points and {least} fewest.")
 
 
 def memorization_claims(peaks: pd.DataFrame, published: Mapping, within: float = 1.0) -> Finding:
     """The paper's account of Fig. 6a, put to the test with `peaks`; ``published``: its entry ``memorization``."""
     if not {OURS, BASELINE} <= set(peaks.index):
         return verdict([])
-    asl, ours, theirs = peaks.loc[BASELINE], peaks.loc[OURS], published["peak_epoch"]
-    plateau, latest = published["stable_after_epoch"], max(asl["stable_from"], ours["stable_from"])
-    higher, above = ours["peak"] - asl["peak"], ours["last"] - asl["last"]
+    own, other, theirs = method_title(OURS), method_title(BASELINE), published["peak_epoch"]
+    asl, ours, plateau = peaks.loc[BASELINE], peaks.loc[OURS], published["stable_after_epoch"]
+    higher, above, latest = (
+        ours["peak"] - asl["peak"],
+        ours["last"] - asl["last"],
+        max(peaks["stable_from"][[BASELINE, OURS]]),
+    )
+    claims = []
+    for name, row in ((other, asl), (own, ours)):
+        change = plus_minus(-row["lost"], row["lost_std"], row["seeds"], sign="+")
+        text = f"from its peak to the last epoch {name} goes {change} points (paper: down)"
+        claims.append(Claim(text, row["lost"] > within))
     return verdict(
         [
-            *[falls(name, peaks.loc[name], within) for name in (BASELINE, OURS)],
+            *claims,
             Claim(
-                f"the peak of {NAMES[OURS]} is in epoch {ours['peak_epoch']:.0f}, that of {NAMES[BASELINE]} in epoch "
-                f"{asl['peak_epoch']:.0f} (paper: {theirs[NAMES[OURS]]} and {theirs[NAMES[BASELINE]]}, a slight delay)",
+                f"the peak of {own} is in epoch {ours['peak_epoch']:.0f}, that of {other} in epoch "
+                f"{asl['peak_epoch']:.0f} (paper: {theirs[own]} and {theirs[other]}, a slight delay)",
                 ours["peak_epoch"] > asl["peak_epoch"],
             ),
             Claim(
@@ -93,23 +110,14 @@ def memorization_claims(peaks: pd.DataFrame, published: Mapping, within: float =
                 latest <= plateau,
             ),
             Claim(
-                f"at its peak {NAMES[OURS]} is {signed(higher)} points from the peak of {NAMES[BASELINE]} (paper: the "
-                "correction does not help to reach more during training)",
+                f"at its peak {own} is {signed(higher)} points from the peak of {other} (paper: the correction does "
+                "not help to reach more during training)",
                 higher <= within,
             ),
             Claim(
-                f"in the last epoch {NAMES[OURS]} is {signed(above)} points from {NAMES[BASELINE]} (paper: well above)",
-                above > within,
+                f"in the last epoch {own} is {signed(above)} points from {other} (paper: well above)", above > within
             ),
         ]
-    )
-
-
-def falls(name: str, row: pd.Series, within: float) -> Claim:
-    """That a method first learns what is right and then loses more than ``within`` points of it again."""
-    lost = plus_minus(-row["lost"], row["lost_std"], row["seeds"])
-    return Claim(
-        f"from its peak to the last epoch {NAMES[name]} goes {lost} points (paper: down)", row["lost"] > within
     )
 
 
@@ -123,21 +131,19 @@ def bound_claims(table: pd.DataFrame, errors: pd.DataFrame, published: pd.DataFr
     ``published``: ``galc.results.published.table("true_correction")``; ``small``: the gap in points that the paper
     stays below.
     """
-    by = "gold_fraction"
+    by, own = "gold_fraction", method_title(OURS)
     if not {OURS, BOUND} <= set(table["method"]):
         return verdict([])
-    paper = paired(published.assign(seed=0), "method", NAMES[BOUND], by).set_index(by)["difference"]
+    paper = paired(published.assign(seed=0), "method", method_title(BOUND), by).set_index(by)["difference"]
     gap = over_seeds(paired(table, "method", BOUND, by), by, "difference")[OURS]
     claims = []
     for group, row in gap.iterrows():
         theirs = signed(paper[group], 2) if group in paper.index else f"less than {small:g}"
-        change = plus_minus(row["mean"], row["std"], row["seeds"], 2)
-        text = f"with {group_label(by, group)} of the images trusted, {NAMES[OURS]} is {change} points from the true C"
-        claims.append(Claim(f"{text} (paper: {theirs})", abs(row["mean"]) < small))
+        text = f"with {group_label(by, group)} of the images trusted, {own} is {plus_minus(*row, 2, '+')} points"
+        claims.append(Claim(f"{text} from the true C (paper: {theirs})", abs(row["mean"]) < small))
     above = [group_label(by, group) for group in gap.index[gap["mean"] > 0]]
-    text = "the true C is an upper bound" if not above else f"with {join(above)}, the true C is no upper bound"
-    claims.append(Claim(text, not above))
-    return verdict([*claims, *gold_claims(table, published), *error_claims(errors, by, [OURS])])
+    text = f"with {join(above)}, the true C is no upper bound" if above else "the true C is an upper bound"
+    return verdict([*claims, Claim(text, not above), *gold_claims(table, published), *error_claims(errors, by, [OURS])])
 
 
 def gold_claims(table: pd.DataFrame, published: pd.DataFrame) -> list[Claim]:
@@ -146,18 +152,17 @@ def gold_claims(table: pd.DataFrame, published: pd.DataFrame) -> list[Claim]:
     if low == high:
         return []
     gain = over_seeds(paired(table, by, low, "method"), by, "difference")[OURS].loc[high]
-    paper = published[published["method"] == NAMES[OURS]].set_index(by)["mAP"]
+    paper = published[published["method"] == method_title(OURS)].set_index(by)["mAP"]
     theirs = f" (paper: {signed(paper[high] - paper[low], 2)})" if {low, high} <= set(paper.index) else ""
-    change = plus_minus(gain["mean"], gain["std"], gain["seeds"], 2)
-    text = f"{group_label(by, high)} instead of {group_label(by, low)} bring {NAMES[OURS]} {change} points{theirs}"
-    return [Claim(text, gain["mean"] > 0)]
+    text = f"{group_label(by, high)} instead of {group_label(by, low)} bring {method_title(OURS)}"
+    return [Claim(f"{text} {plus_minus(*gain, 2, '+')} points{theirs}", gain["mean"] > 0)]
 
 
 def error_claims(errors: pd.DataFrame, by: str, methods: Sequence[str], most: float = 0.25) -> list[Claim]:
     """That few trusted images are enough to estimate C: fewest against most, its error rises by ``most`` at most."""
     claims, curves = [], over_seeds(errors, by, "row_l1", series="estimator")
-    for method in [method for method in methods if C_OF[method] in curves]:
-        error = curves[C_OF[method]]["mean"]
+    for method in [method for method in methods if METHODS[method].estimator in curves]:
+        error = curves[METHODS[method].estimator]["mean"]
         rich, poor = ("all", error.index[-1]) if "all" in error.index else (error.index.max(), error.index.min())
         text = f"the row L1 error of C in {method_title(method)} is {error[rich]:.2f} with "
         text += f"{group_label(by, rich)} and {error[poor]:.2f} with {group_label(by, poor)} (paper: few are enough)"
@@ -184,10 +189,8 @@ def budgets(single_labels: ArrayLike, limits: Sequence[object]) -> pd.DataFrame:
 
 def pool(budgets: pd.DataFrame, num_classes: int) -> Finding:
     """What each limit takes away: `budgets`, with "all" in its index."""
-    whole = budgets.loc["all", "images"]
-    text = (
-        f"There are {whole:,} single-label images, and {budgets.loc['all', 'none']} of {num_classes} classes have none."
-    )
+    whole, none = budgets.loc["all", "images"], budgets.loc["all", "none"]
+    text = f"There are {whole:,} single-label images, and {none} of {num_classes} classes have none."
     for limit, row in budgets.drop("all").iterrows():
         text += f" A limit of {limit} a class leaves {row['images']:,} of them, {percent(row['images'] / whole)}: "
         text += f"{row['fewer']} classes have fewer than that anyway."
@@ -202,11 +205,9 @@ def budget_claims(table: pd.DataFrame, errors: pd.DataFrame, minor: float = 1.0)
     """
     by, claims = "single_label_limit", []
     losses = over_seeds(paired(table, by, "all", "method"), by, "difference")
-    for name in [name for name in C_OF if name in losses]:
-        changes = [
-            f"{plus_minus(row['mean'], row['std'], row['seeds'])} points with {group_label(by, limit)}"
-            for limit, row in losses[name].iterrows()
-        ]
-        text = f"fewer single-label images change {method_title(name)} by {join(changes)} (paper: a minor impact)"
+    for name in [name for name in ALSO if name in losses]:
+        rows = losses[name].iterrows()
+        changes = join(f"{plus_minus(*row, sign='+')} points with {group_label(by, limit)}" for limit, row in rows)
+        text = f"fewer single-label images change {method_title(name)} by {changes} (paper: a minor impact)"
         claims.append(Claim(text, (losses[name]["mean"].abs() <= minor).all()))
-    return verdict([*claims, *error_claims(errors, by, [name for name in C_OF if name in losses])])
+    return verdict([*claims, *error_claims(errors, by, [name for name in ALSO if name in losses])])

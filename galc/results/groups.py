@@ -1,8 +1,10 @@
-"""Runs in groups: by what figures and tables compare them, over seeds, and what the groups are called."""
+"""Runs in groups, over seeds and in pairs, what groups and methods are called, and what sentences are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
+
+from galc.methods.base import METHODS
 
 # the columns that runs are compared by, as axes call them
 TITLES = {
@@ -12,6 +14,57 @@ TITLES = {
     "single_label_limit": "single-label images",
     "setting": "noise",
 }
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+class Finding(str):
+    """A computed text in Markdown; a notebook shows it as prose."""
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+def percent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def signed(points: float, digits: int = 1) -> str:
+    return f"{points:+.{digits}f}".replace("-", "−")
+
+
+def plus_minus(mean: float, std: float, seeds: int, digits: int = 1, sign: str = "") -> str:
+    """ "51.3 ± 0.6", without the deviation for one seed; "−0.4 ± 0.2" where ``sign`` is "+"."""
+    return f"{mean:{sign}.{digits}f}".replace("-", "−") + (f" ± {std:.{digits}f}" if seeds > 1 else "")
+
+
+def join(parts: Iterable[object]) -> str:
+    """ "a, b and c" """
+    *first, last = map(str, parts)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def shorten(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def method_title(name: object) -> str:
+    """What a method is called in figures, tables and sentences; also by the paper's name ("ASL")."""
+    method = METHODS.get(str(name)) or METHODS.get(str(name).lower())
+    return method.title if method else str(name)
+
+
+def is_bound(method: str) -> bool:
+    """Whether a method knows what no method can, the true C: it is shown, but never the best."""
+    return method in METHODS and METHODS[method].estimator == "true"
+
+
+def without_bounds(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs of methods that can be chosen."""
+    return table[~table["method"].map(is_bound)]
 
 
 def group_title(by: str) -> str:
@@ -34,6 +87,14 @@ def setting(table: pd.DataFrame) -> pd.Series:
     return table["noise_kind"] + ", " + level if "noise_kind" in table else level
 
 
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def history_frame(histories: Mapping[str, Sequence[Mapping]]) -> pd.DataFrame:
+    """{name: one dict an epoch} as the frame that `galc.plots.learning_curves` takes, names in column method."""
+    return pd.DataFrame([{"method": name, "seed": 0} | epoch for name, epochs in histories.items() for epoch in epochs])
+
+
 def ranked(table: pd.DataFrame, metric: str = "mAP", series: str = "method") -> pd.DataFrame:
     """The same runs, those of the series with the highest mean first: figures and tables follow this order."""
     means = table.groupby(series)[metric].mean().sort_values(ascending=False)
@@ -54,10 +115,15 @@ def over_seeds(table: pd.DataFrame, by: str, metric: str, series: str = "method"
     numbers = pd.api.types.is_numeric_dtype(table[by])
     curves = {}
     for name, group in table.groupby(series, sort=False):
-        groups = group.groupby(by, sort=numbers)[metric]
-        curve = groups.agg(["mean", "std"]).fillna(0.0)
-        curves[str(name)] = curve.assign(seeds=groups.count())
+        runs = group.groupby(by, sort=numbers)[metric]
+        curves[str(name)] = runs.agg(mean="mean", std="std", seeds="count").fillna({"std": 0.0})
     return curves
+
+
+def means(table: pd.DataFrame, by: str, metric: str = "mAP", series: str = "method") -> pd.DataFrame:
+    """Means over seeds: methods as rows and groups of ``by`` as columns, in the order of `over_seeds`."""
+    curves = over_seeds(table, by, metric, series)
+    return pd.DataFrame({name: curve["mean"] for name, curve in curves.items()}).T
 
 
 def check_seeds(table: pd.DataFrame, keys: Sequence[str]) -> None:
