@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,12 @@ from torch import Tensor
 
 from galc import store
 from galc.clean import intervals as estimate
-from galc.clean.inputs import Given, features, project
+from galc.clean.inputs import features, project
 from galc.clean.pipeline import RECIPE
 from galc.clean.result import ranked as suspicious_labels
 from galc.clean.result import suspicion
 from galc.clean.stages import MODELS, OwnStages
-from galc.data import dataset as data
+from galc.data.load import load
 from galc.methods import objectives
 from galc.noise import kinds as noise_kinds
 from galc.noise.model import Noise, symmetric
@@ -66,8 +67,7 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
-    clean = data.load(options.data, "train")
-    given = Given.of(clean, str(options.data))
+    given = clean = load(options.data, "train")
     recipe = RECIPE | {"data": str(options.data), "seed": options.seed}
     _, inputs = project(features(given, "tf_efficientnet_lite0", "auto", None), Params().components)
     truth = given.labels
@@ -77,7 +77,7 @@ def compare(options: argparse.Namespace) -> None:
     for rate in map(float, options.rates.split(",")):
         for kind in options.kinds.split(","):
             noisy = with_noise(truth, trusted, kind, rate, clean, options.seed)
-            own = Given(given.name, given.source, given.classes, given.files, noisy, trusted)
+            own = replace(given, labels=noisy, trusted=trusted)
             row = {"data": Path(options.data).name, "kind": kind, "rate": rate}
             row |= {"trusted": options.trusted, "seed": options.seed}
             stages = OwnStages(own, inputs, Params(**recipe))

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
-from galc.data.dataset import MultiLabelData
+from galc.data.dataset import Dataset
 from galc.data.images import decode
 from galc.losses.asl import AsymmetricLoss
 from galc.methods import objectives
@@ -110,17 +111,17 @@ def write_images(folder: Path, count: int) -> list[Path]:
     return files
 
 
-def data_set(files: list[Path]) -> MultiLabelData:
+def data_set(files: list[Path]) -> Dataset:
     labels = torch.rand(len(files), CLASSES, generator=torch.Generator().manual_seed(0)) < 2.5 / CLASSES
     labels[torch.arange(len(files)), torch.arange(len(files)) % CLASSES] = True
     names = tuple(f"class {k}" for k in range(CLASSES))
-    return MultiLabelData("made", names, ("",) * CLASSES, tuple(files), labels)
+    return Dataset("made", names, tuple(files), labels)
 
 
-class Files(Dataset):
+class Files(TorchDataset):
     """The plain loop's data: JPEG files, decoded and augmented one by one by Pillow and torchvision."""
 
-    def __init__(self, data: MultiLabelData, size: int):
+    def __init__(self, data: Dataset, size: int):
         self.data = data
         to_tensor = (v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True))
         self.transform = v2.Compose([v2.Resize((size, size)), v2.Lambda(cut_out), v2.RandAugment(), *to_tensor])
@@ -185,7 +186,7 @@ def full(args: argparse.Namespace, model: nn.Module, data: TrainingSet, resident
         loader.SHARE = before
 
 
-def plain(args: argparse.Namespace, model: nn.Module, data: MultiLabelData) -> float:
+def plain(args: argparse.Namespace, model: nn.Module, data: Dataset) -> float:
     """images/s of whole epochs of a loop as one would write it."""
     model = copy.deepcopy(model).to(DEVICE).train()
     average = copy.deepcopy(model)

@@ -21,6 +21,8 @@ def example(folder: Path, images: int = 30, classes: tuple[str, ...] = CLASSES) 
     shape, size = (images, len(classes)), len(classes)
     labels, posterior = torch.from_numpy(rng.random(shape) < 0.5), torch.from_numpy(rng.random(shape)).float()
     trusted = torch.arange(images) == images - 1
-    rates = [Rates(*(torch.full((size,), value, dtype=torch.float64) for value in (0.1, 0.0, 0.2))) for _ in range(4)]
+    rates = Rates(*(torch.full((size,), value, dtype=torch.float64) for value in (0.1, 0.0, 0.2)))
     eye = Rates(*[torch.eye(size, dtype=torch.float64)] * 3)
-    return Cleaned("mine <b>", "mine.csv", classes, files, labels, trusted, posterior, eye, *rates)
+    parts = {"name": "mine <b>", "source": "mine.csv", "classes": classes, "files": files, "labels": labels}
+    parts |= {name: rates for name in ("removed", "added", "wrong", "missing")}
+    return Cleaned(**parts, trusted=trusted, posterior=posterior, transition=eye)

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from galc import store
 from galc.clean.result import Cleaned
-from galc.data import dataset as data
-from galc.data.readers import read_coco
+from galc.data import coco
+from galc.data.load import load
 from galc.noise import kinds as noise_kinds
 from galc.results.groups import Finding, percent
 
@@ -40,7 +40,7 @@ def places(name: str, trusted: str = "", out: str = "") -> Places:
     """The places of a user's data as they are; of an embedded data set those of its noisy copy.
 
     The copy is made once, in outputs/data, its annotations last and whole; a tenth of its images is trusted unless
-    ``trusted`` names others. ``out``: by default outputs/your_data. Raises ValueError as `galc.data.dataset.load` does.
+    ``trusted`` names others. ``out``: by default outputs/your_data. Raises ValueError as `galc.data.load.load` does.
     """
     folder = store.typed(out) if out else store.outputs() / "your_data"
     if name not in NAMES:
@@ -58,7 +58,7 @@ def noisy_copy(name: str, noise: float = NOISE, kind: str = KIND, seed: int = 0)
 
 
 def _copy(name: str, folder: Path, noise: float, kind: str, seed: int) -> Path:
-    clean = data.load(name)
+    clean = load(name)
     original = clean.files[0].parents[2] / "annotations" / "instances_train.json"
     target = folder / "annotations" / original.name
     settings = {"copy_of": store.file_digest(original), "noise": noise, "kind": kind, "seed": seed}
@@ -108,9 +108,7 @@ def corrupted(content: dict, names: list[str], clean: Tensor, noisy: Tensor) -> 
     annotations = [annotation | {"category_id": category} for annotation, category in kept if category is not None]
     first = 1 + max(annotation["id"] for annotation in content["annotations"])
     for id, (image, category) in enumerate(more, first):
-        width, height = image["width"], image["height"]
-        whole = {"bbox": [0, 0, width, height], "area": width * height, "iscrowd": 0}
-        annotations.append({"id": id, "image_id": image["id"], "category_id": category} | whole)
+        annotations.append(coco.whole_image(id, image, category))
     return content | {"annotations": annotations}
 
 
@@ -121,7 +119,7 @@ def judged(cleaned: Cleaned, first: int = 200) -> Finding:
         return Finding(
             "The true labels of these data are not known: a review of a sample tells how good the ranking is."
         )
-    truth = read_coco(place, cleaned.files[0].parent, "truth")
+    truth = coco.read(place, cleaned.files[0].parent, "truth")
     row = {file: n for n, file in enumerate(truth.files)}
     fault = cleaned.labels ^ truth.labels[[row[file] for file in cleaned.files]]
     top = cleaned.suspicious[:first]

@@ -1,7 +1,6 @@
-"""Labels as given with their trusted part, and what a model takes of their images: features and a linear map."""
+"""What a model takes of the images: features and a linear map."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,27 +10,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from galc import store
-from galc.clean.labelled import Labelled
 from galc.data import images
-from galc.data.dataset import MultiLabelData
-
-
-@dataclass(frozen=True, eq=False)
-class Given(Labelled):
-    """A data set as it came: images without a label stay in it, since what they lack may be missing."""
-
-    @classmethod
-    def of(cls, data: MultiLabelData, source: str) -> "Given":
-        """All images of a data set, those without a label behind the others; none is trusted."""
-        files = data.files + data.bare
-        labels = torch.cat([data.labels, torch.zeros(len(data.bare), data.num_classes, dtype=torch.bool)])
-        return cls(data.name, source, data.classes, files, labels, torch.zeros(len(files), dtype=torch.bool))
-
-    @cached_property
-    def digest(self) -> str:
-        """Identifies labels, trust, classes and file names."""
-        arrays = (np.packbits(self.labels.numpy(), axis=1), self.trusted.numpy())
-        return store.digest([store.array_digest(*arrays), self.classes, [file.name for file in self.files]])
+from galc.data.dataset import Dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +52,7 @@ def project(features: np.ndarray, components: int) -> tuple[Projection, Tensor]:
     return Projection(arrays["mean"], arrays["matrix"]), torch.from_numpy(arrays["inputs"])
 
 
-def features(given: Given, backbone: str, weights: str, size: int | None) -> np.ndarray:
+def features(given: Dataset, backbone: str, weights: str, size: int | None) -> np.ndarray:
     """(N, D) float32 features of a frozen backbone, cached by content; see `galc.data.images.features`."""
     torch.manual_seed(0)  # weights="none" draws them
     return images.features(given, backbone, weights, size)

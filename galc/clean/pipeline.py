@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -15,12 +15,13 @@ from galc import store
 from galc.clean import classifier as robust
 from galc.clean import intervals as estimate
 from galc.clean import report
-from galc.clean.inputs import Given, Projection, features, project
+from galc.clean.inputs import Projection, features, project
 from galc.clean.result import ENOUGH, RATES, Cleaned, Rates
 from galc.clean.review import DECISIONS, Review, latest, read
 from galc.clean.stages import OwnStages, own_code
-from galc.data import dataset as data
-from galc.data import formats, trusted
+from galc.data import load as data
+from galc.data import trusted
+from galc.data.dataset import Dataset
 from galc.study.params import ParameterError, checked, unknown_message
 from galc.study.record import environment
 from galc.study.stages import Log, code_digest
@@ -39,8 +40,8 @@ def load(
     trusted_file: str | Path | None = None,
     images: str | Path | None = None,
     trusted_column: str | None = None,
-) -> Given:
-    """A data set with its trusted part; see `galc.data.dataset.load` and `galc.data.trusted`.
+) -> Dataset:
+    """A data set with its trusted part; see `galc.data.load.load` and `galc.data.trusted`.
 
     ``trusted_column`` names a 0/1 column of a CSV that marks trusted images. Raises ValueError or FileNotFoundError.
     """
@@ -52,13 +53,9 @@ def load(
             raise ValueError(
                 "--trusted-column image: that column names the images; pass one of 0 and 1 that marks them"
             )
-        options["ignore"] = (trusted_column,)
-    source = source if source in data.NAMES else store.typed(source)
-    given = Given.of(data.load(source, **options), str(source))
-    if trusted_column is not None:
-        marked = trusted.column(store.typed(source), trusted_column, given.files)
-        given = replace(given, trusted=marked)
-    given = trusted.with_trusted(given, trusted_file, formats.image_folder(source, images))
+        options["trusted_column"] = trusted_column
+    given = data.load(source, **options)
+    given = trusted.with_trusted(given, trusted_file, data.image_folder(source, images))
     for file in given.files:
         if not file.is_file():
             raise FileNotFoundError(f"{given.name}: the image file {file} is missing; put it back or take it out")
@@ -76,7 +73,7 @@ class Cleaning:
     ParameterError for others, which would change nothing, and for values that do not fit.
     """
 
-    def __init__(self, given: Given, log: Log = None, **settings):
+    def __init__(self, given: Dataset, log: Log = None, **settings):
         self.given, self.log, self.seconds = given, log, {}
         if unknown := [name for name in settings if name not in SETTINGS]:
             raise ParameterError(unknown_message(unknown, list(SETTINGS)))
@@ -128,13 +125,8 @@ class Cleaning:
         said = estimate.advice(given.labels, given.trusted, given.classes, ENOUGH, rates["wrong"], rates["missing"])
         record = {"params": self.params.model_dump(), "seconds": self.seconds, "prior": entry.record["prior"]}
         return Cleaned(
-            given.name,
-            given.source,
-            given.classes,
-            given.files,
-            given.labels,
-            given.trusted,
-            tensors["posterior"],
+            **{field.name: getattr(given, field.name) for field in fields(given)},
+            posterior=tensors["posterior"],
             **rates,
             warnings=tuple(said),
             record=record | {"environment": environment(), "code": [code_digest(), own_code()]},
@@ -184,6 +176,8 @@ def command(
             else ""
         )
         say(f"{given.name}: {len(given):,} images, {given.num_classes} classes, {number:,} trusted{few}")
+        for note in given.notes:
+            say(note)
         cleaning = Cleaning(given, log=say, **(settings or {}))
         read(out / DECISIONS)  # a broken file is an error before any long work
         cleaned = replace(cleaning.result(), decisions=latest(read(out / DECISIONS)))

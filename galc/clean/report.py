@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from galc import plots, store
 from galc.clean.result import ENOUGH, FILE, LIKELY, Cleaned
 from galc.clean.review import Review
-from galc.data import formats
+from galc.data.load import write_like
 from galc.explorer.thumbnails import UnreadableImage, data_url, inlined, thumbnail
 from galc.results.groups import percent
 from galc.sweep.page import write_page
@@ -47,10 +47,10 @@ def everything(
 
 def labels(cleaned: Cleaned, folder: Path, least: float | None = None, images: str | Path | None = None) -> Path:
     """Corrected labels (see `Cleaned.corrected`) in the format that came in, below ``folder``; returns the path."""
-    return formats.write_like(cleaned.source, wanted(cleaned, least), cleaned.classes, folder / LABELS, images)
+    return write_like(cleaned.source, wanted(cleaned, least), cleaned.classes, folder / LABELS, images)
 
 
-def wanted(cleaned: Cleaned, least: float | None = None) -> formats.Wanted:
+def wanted(cleaned: Cleaned, least: float | None = None) -> dict[Path, list[str]]:
     """Image file -> names of its corrected classes."""
     rows = zip(cleaned.files, cleaned.corrected(least), strict=True)
     return {file: [cleaned.classes[k] for k in row.nonzero()[:, 0].tolist()] for file, row in rows}

@@ -19,8 +19,8 @@ from torch import Tensor
 from galc import store
 from galc.checks import check_labels, check_scores
 from galc.clean import review
-from galc.clean.labelled import Labelled
 from galc.clean.review import DECISIONS, Decision, Latest, done
+from galc.data.dataset import Dataset
 from galc.noise.model import Noise
 
 FILE = "cleaned.safetensors"
@@ -40,8 +40,8 @@ class Rates(NamedTuple):
     high: Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class Cleaned(Labelled):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Cleaned(Dataset):
     """N images with K classes, cleaned: what was given, and beside it
 
     posterior  : (N, K) float32, P(the image truly has the class | image, given labels); of trusted images their labels
@@ -69,11 +69,10 @@ class Cleaned(Labelled):
     record: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        images, size = len(self.files), len(self.classes)
-        shapes = {"labels": (images, size), "trusted": (images,), "posterior": (images, size)}
-        for name, shape in shapes.items():
-            if (got := tuple(getattr(self, name).shape)) != shape:
-                raise ValueError(f"{name} must have the shape {shape}, got {got}")
+        super().__post_init__()
+        images, size = self.labels.shape
+        if self.posterior.shape != self.labels.shape:
+            raise ValueError(f"posterior must have the shape {(images, size)}, got {tuple(self.posterior.shape)}")
         for name, shape in RATES.items():
             for part in getattr(self, name):
                 if tuple(part.shape) != (size,) * shape:
@@ -161,7 +160,9 @@ class Cleaned(Labelled):
         arrays = {"labels": self.labels, "trusted": self.trusted, "posterior": self.posterior}
         for name in RATES:
             arrays |= {f"{name}/{end}": part for end, part in zip(Rates._fields, getattr(self, name), strict=True)}
-        record = {name: getattr(self, name) for name in ("name", "source", "classes", "warnings", "record")}
+        record = {
+            name: getattr(self, name) for name in ("name", "source", "classes", "groups", "notes", "warnings", "record")
+        }
         record |= {"files": [str(file) for file in self.files], "version": VERSION}
         store.save(folder / FILE, {name: array.numpy() for name, array in arrays.items()}, record)
         if self.decisions and not (folder / DECISIONS).exists():
@@ -174,7 +175,8 @@ class Cleaned(Labelled):
         """What `save` wrote. Raises FileNotFoundError or ValueError, naming the file, if it is missing or not whole."""
         arrays, record = _whole(folder / FILE)
         text = {name: record[name] for name in ("name", "source", "record")}
-        files, classes = tuple(map(Path, record["files"])), tuple(record["classes"])
+        files, classes, groups, notes = (tuple(record[name]) for name in ("files", "classes", "groups", "notes"))
+        files = tuple(map(Path, files))
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         rates = {name: Rates(*(tensors[f"{name}/{end}"] for end in Rates._fields)) for name in RATES}
         return cls(
@@ -182,6 +184,8 @@ class Cleaned(Labelled):
             **rates,
             files=files,
             classes=classes,
+            groups=groups,
+            notes=notes,
             warnings=tuple(record["warnings"]),
             decisions=review.latest(review.read(folder / DECISIONS)),
             **{name: tensors[name] for name in ("labels", "trusted", "posterior")},

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from galc import store
 from galc.clean import intervals as estimate
 from galc.clean.context import InContext, as_noisy, heard
-from galc.clean.inputs import Given
 from galc.clean.result import ENOUGH
-from galc.data.dataset import Split
+from galc.data.dataset import Dataset
+from galc.data.split import Split
 from galc.methods import objectives
 from galc.noise.model import Noise, parts
 from galc.study.inputs import Data
@@ -39,7 +39,7 @@ class OwnInputs:
     ``x`` (N, d) float32 are what a model takes of the images.
     """
 
-    def __init__(self, given: Given, x: Tensor):
+    def __init__(self, given: Dataset, x: Tensor):
         build = partial(models.probe, x.shape[1], given.num_classes)
         digest = store.digest([given.digest, store.array_digest(x.numpy())])
         self.data = Data(given, None, x, x[:0], build, None, None, digest)
@@ -51,7 +51,7 @@ class OwnInputs:
 class OwnStages:
     """The stages of a cleaning, made of the general ones, `galc.study.stages.Stages`, on its own inputs."""
 
-    def __init__(self, given: Given, x: Tensor, params: Params, log: Log = None):
+    def __init__(self, given: Dataset, x: Tensor, params: Params, log: Log = None):
         self.given, self.params, self.log = given, params, log
         self.inputs = OwnInputs(given, x)
         self.general = Stages(self.inputs, params, log)

@@ -1,16 +1,10 @@
-"""Multi-label data sets: what one is, how to load one by name or path, and the paper's gold/silver/single split.
-
-`galc.data.readers` holds the formats; `galc.data.download` fetches what is not embedded.
-"""
+"""A multi-label data set: what one is, and the checks that every format needs. `galc.data.load` reads one."""
 
 import errno
-import inspect
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 
@@ -19,61 +13,69 @@ import torch
 from torch import Tensor
 
 from galc import store
-from galc.checks import check_labels
 
-NAMES = ("pictograms", "pictograms-tiny", "coco2014", "voc2007")  # go before paths
 SHORT = 255  # bytes: no shorter path has a name that is too long
+SHOWN = 10  # names in a message
 
 
 @dataclass(frozen=True, eq=False)
-class MultiLabelData:
-    """N images with their labels. Files need not exist for a data set made of labels alone; `load` checks them.
+class Dataset:
+    """N images with their labels. Those without a label stay in it: what they lack may be missing.
 
-    name       : where it comes from, e.g. "pictograms/train"
-    classes    : K different names
-    groups     : K supercategories, "" where unknown
-    files      : N different image files
-    labels     : (N, K) bool, at least one label an image
-    unlabelled : number of images that were left out because they have no label
-    bare       : their files, which need not exist either; () where they are not known
+    name    : what messages call it, e.g. "pictograms/train"
+    classes : K different names
+    files   : N different image files; of a data set made of labels alone they need not exist (`load` checks them)
+    labels  : (N, K) bool, as given; of trusted images the true ones
+    groups  : K supercategories, "" where unknown; () for none
+    trusted : (N,) bool, images whose labels are taken to be right; None for none
+    source  : the path or name that it was read from
+    notes   : sentences on what was left out when it was read
 
-    Raises ValueError, naming the class, file or row, where these do not fit together or no image is left.
+    Raises ValueError, naming the class, file or row, where these do not fit together or there is no image.
     """
 
     name: str
     classes: tuple[str, ...]
-    groups: tuple[str, ...]
     files: tuple[Path, ...]
     labels: Tensor
-    unlabelled: int = 0
-    bare: tuple[Path, ...] = ()
+    groups: tuple[str, ...] = ()
+    trusted: Tensor | None = None
+    source: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if self.labels.dtype != torch.bool or self.labels.shape != (len(self.files), len(self.classes)):
-            got = f"{self.labels.dtype} {tuple(self.labels.shape)}"
-            raise ValueError(
-                f"{self.name}: labels must be bool ({len(self.files)} files, {len(self.classes)} classes), got {got}"
-            )
-        if not self.files:
-            raise ValueError(
-                f"{self.name}: no labelled image is left ({self.unlabelled} without labels); check the annotations"
-            )
-        if len(self.groups) != len(self.classes):
-            raise ValueError(f"{self.name}: {len(self.groups)} groups for {len(self.classes)} classes")
+        images, size = len(self.files), len(self.classes)
+        given = {"groups": self.groups or ("",) * size}
+        given["trusted"] = torch.zeros(images, dtype=torch.bool) if self.trusted is None else self.trusted
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+        for name, shape in (("labels", (images, size)), ("trusted", (images,))):
+            part = getattr(self, name)
+            if part.dtype != torch.bool or part.shape != shape:
+                raise ValueError(
+                    f"{self.name}: {name} must be bool {shape} for {images} files and {size} classes, "
+                    f"got {part.dtype} {tuple(part.shape)}"
+                )
+        if not images:
+            raise ValueError(f"{self.name}: there is no image; check the annotations")
+        if len(self.groups) != size:
+            raise ValueError(f"{self.name}: {len(self.groups)} groups for {size} classes")
+        for one in self.classes:
+            refuse_half_characters(one, f"{self.name}: class")
         if not all(self.classes):
             raise ValueError(f"{self.name}: class {self.classes.index('')} has no name")
         refuse_duplicates(self.classes, f"{self.name}: class", "name each class once")
         refuse_duplicates(self.files, f"{self.name}: image", "list each image once")
-        if not (some := self.labels.any(1)).all():
-            raise ValueError(f"{self.name}: image {self.files[int((~some).nonzero()[0])]} has no label; leave it out")
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __str__(self) -> str:
-        dropped = f", {self.unlabelled:,} more without labels left out" if self.unlabelled else ""
+        bare = int((self.counts == 0).sum())
+        without = f", {bare:,} images without labels" if bare else ""
         mean = self.counts.double().mean()
-        return f"{self.name}: {len(self):,} images, {self.num_classes} classes, {mean:.2f} labels an image{dropped}"
+        said = f"{self.name}: {len(self):,} images, {self.num_classes} classes, {mean:.2f} labels an image{without}"
+        return "; ".join([said, *self.notes])
 
     @property
     def num_classes(self) -> int:
@@ -86,36 +88,60 @@ class MultiLabelData:
 
     @cached_property
     def digest(self) -> str:
-        """Identifies labels, classes and file names (not the pixels: `galc.data.images.content` does)."""
-        labels = store.array_digest(np.packbits(self.labels.numpy(), axis=1))
-        return store.digest([labels, self.classes, [file.name for file in self.files]])
+        """Identifies labels, trust, classes and file names (not the pixels: `galc.data.images.content` does)."""
+        arrays = (np.packbits(self.labels.numpy(), axis=1), self.trusted.numpy())
+        return store.digest([store.array_digest(*arrays), self.classes, [file.name for file in self.files]])
 
     def multi_label(self) -> Tensor:
         """(m,) int64 index of the images with at least two labels."""
-        return multi_label(self.labels)
+        return (self.counts >= 2).nonzero().flatten()
 
-    def subset(self, index: Tensor | Sequence[int], name: str | None = None) -> "MultiLabelData":
+    def labelled(self) -> "Dataset":
+        """The images that have a label. Raises ValueError where none has."""
+        some = self.labels.any(1)
+        if not some.any():
+            raise ValueError(f"{self.name}: none of its {len(self):,} images has a label; check the annotations")
+        return self if some.all() else self.subset(some)
+
+    def subset(self, index: Tensor | Sequence[int], name: str | None = None) -> "Dataset":
         """The images of an int64 index or a bool mask (N,), in that order."""
         index = torch.as_tensor(index)
         index = torch.arange(len(self))[index if index.dtype == torch.bool else index.long()]
         files = tuple(self.files[i] for i in index.tolist())
-        return replace(self, name=name or self.name, files=files, labels=self.labels[index], unlabelled=0, bare=())
+        parts = {"labels": self.labels[index], "trusted": self.trusted[index]}
+        return replace(self, name=name or self.name, files=files, **parts)
+
+    def names(self) -> dict[Path, list[str]]:
+        """For each file the names of its classes."""
+        rows = (row.nonzero()[:, 0].tolist() for row in self.labels)
+        return {file: [self.classes[k] for k in row] for file, row in zip(self.files, rows, strict=True)}
 
 
-# --- what every reader needs ---------------------------------------------------------------------------------------
+def from_names(name: str, rows: dict[Path, Sequence[str]], classes: Sequence[str], **more) -> Dataset:
+    """A data set of files and the names of their classes, all of which are among ``classes``."""
+    column = {one: k for k, one in enumerate(classes)}
+    labels = np.zeros((len(rows), len(classes)), bool)
+    for n, names in enumerate(rows.values()):
+        labels[n, [column[one] for one in names]] = True
+    return Dataset(name, tuple(classes), tuple(rows), torch.from_numpy(labels), **more)
 
 
-def labelled(name: str, classes: Sequence[str], groups: Sequence[str], files: Sequence[Path], labels) -> MultiLabelData:
-    """A data set of those images that have a label; the others are counted in `unlabelled`. labels: (N, K) bool."""
-    for one in classes:
-        refuse_half_characters(one, f"{name}: class")
-    labels = check_labels(torch.as_tensor(labels), f"labels of {name}")
-    keep = labels.any(1)
-    parts: dict[bool, list[Path]] = {True: [], False: []}
-    for file, kept in zip(files, keep.tolist(), strict=True):
-        parts[kept].append(file)
-    kept, bare = tuple(parts[True]), tuple(parts[False])
-    return MultiLabelData(name, tuple(classes), tuple(groups), kept, labels[keep], len(bare), bare)
+def check_pair(train: Dataset, test: Dataset) -> None:
+    """Raise ValueError unless two data sets have the same classes in the same order and share no image file."""
+    if train.classes != test.classes:
+        other = sorted(set(train.classes) ^ set(test.classes)) or ["the order"]
+        raise ValueError(f"{train.name} and {test.name} differ in their classes: {shorten(other)}")
+    if common := set(train.files) & set(test.files):
+        raise ValueError(f"{train.name} and {test.name} share {len(common)} images, e.g. {min(common)}")
+
+
+# --- what every format needs ---------------------------------------------------------------------------------------
+
+
+def shorten(values: Iterable) -> str:
+    """The first of them in a sentence."""
+    values = [str(value) for value in values]
+    return ", ".join(values[:SHOWN]) + (f", ... ({len(values):,})" if len(values) > SHOWN else "")
 
 
 def refuse_duplicates(values: Iterable, what: str, mend: str) -> None:
@@ -132,10 +158,13 @@ def inside(folder: Path, name: object, where: str) -> Path:
     # By name alone: links inside the folder may point anywhere.
     folder, path = os.path.abspath(folder), os.path.abspath(os.path.join(folder, name.strip()))
     if not path.startswith(os.path.join(folder, "")):
-        raise ValueError(f"{where}: image {name!r} lies outside of {folder}; use paths below it, or pass images=FOLDER")
+        raise ValueError(f"{where}: image {name!r} lies outside of {folder}; use paths below it, or name {ITS_FOLDER}")
     refuse_half_characters(name, f"{where}: image")
     refuse_long(path, where)
     return Path(path)
+
+
+ITS_FOLDER = "the folder that file names start at (--images FOLDER, images= in Python)"
 
 
 def refuse_half_characters(name: str, what: str) -> None:
@@ -159,141 +188,3 @@ def refuse_long(path: str, where: str) -> None:
                 f"{where}: the image path {path[-60:]!r} (its end) is longer than the system allows, {len(path):,} "
                 f"characters in all and up to {longest:,} bytes between two slashes; shorten it and rename the file"
             ) from error
-
-
-def one_split(path: Path, split: str) -> None:
-    """Raise ValueError if the test part of a single file is asked for: it must not pass for its own test set."""
-    if split != "train":
-        raise ValueError(
-            f"{path} is a single file and has no test part; load the test file by its own path, or use a folder with "
-            "train.csv and test.csv or with annotations/instances_train.json and instances_val.json"
-        )
-
-
-# --- the paper's protocol ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Split:
-    """Indices (int64, sorted) into the training data, pairwise disjoint (arXiv 2108.02032, Sec. 4.1).
-
-    gold   : trusted images with at least two labels, to train and estimate with
-    held   : trusted images with at least two labels that no training and no estimate sees; to choose with
-    silver : all other images with at least two labels; these get the noise
-    single : images with exactly one label, clean
-    """
-
-    gold: Tensor
-    held: Tensor
-    silver: Tensor
-    single: Tensor
-
-
-def multi_label(labels: Tensor) -> Tensor:
-    """(m,) int64 index of the images with at least two labels; labels: (N, K) bool."""
-    return (check_labels(labels).sum(1) >= 2).nonzero().flatten()
-
-
-def split(
-    labels: Tensor,
-    gold_fraction: float = 0.1,
-    single_label_limit: int | None = None,
-    seed: int = 0,
-    gold_holdout: float = 0.0,
-) -> Split:
-    """Draw the gold/silver split and the single-label pool; labels: (N, K) bool.
-
-    gold_fraction      : gold are floor(fraction * n) of the n images with at least two labels, drawn uniformly;
-                         a smaller fraction gives a subset of a larger one's
-    gold_holdout       : share of the gold images that is held out of them, rounded up; one always stays
-    single_label_limit : at most so many single-label images a class, drawn uniformly; None takes all; a lower limit
-                         gives a subset of a higher one's
-
-    The same seed gives the same split in any process. A class without gold or single-label images is no error.
-    Raises ValueError for a parameter out of range, and where no gold or no silver image is left.
-    """
-    labels = check_labels(labels)
-    if not 0 < gold_fraction < 1:
-        raise ValueError(f"gold_fraction must be above 0 and below 1, got {gold_fraction}")
-    if not 0 <= gold_holdout < 1:
-        raise ValueError(f"gold_holdout must be at least 0 and below 1, got {gold_holdout}")
-    if single_label_limit is not None and single_label_limit < 0:
-        raise ValueError(f"single_label_limit must be None (all) or at least 0, got {single_label_limit}")
-    if seed < 0:
-        raise ValueError(f"seed must be at least 0, got {seed}")
-    multi = multi_label(labels)
-    # Decimal: 0.29 * 100 is 28.999... in floating point, and its floor would lose an image.
-    gold = math.floor(Decimal(str(gold_fraction)) * len(multi))
-    if not 0 < gold < len(multi):
-        raise ValueError(
-            f"gold_fraction {gold_fraction} of {len(multi)} images with at least two labels makes {gold} gold and "
-            f"{len(multi) - gold} silver images; both need one at least: change gold_fraction or add images"
-        )
-    kept = max(gold - math.ceil(Decimal(str(gold_holdout)) * gold), 1)
-    order = multi[_permutation(len(multi), seed, 0)]
-    gold, held, silver = (part.sort().values for part in order.tensor_split([kept, gold]))
-    return Split(gold, held, silver, _single(labels, single_label_limit, seed))
-
-
-def _single(labels: Tensor, limit: int | None, seed: int) -> Tensor:
-    """(m,) sorted index of the images with exactly one label, at most ``limit`` of each class."""
-    single = (labels.sum(1) == 1).nonzero().flatten()
-    single = single[_permutation(len(single), seed, 1)]
-    classes = labels[single].byte().argmax(1)
-    return torch.cat([single[classes == k][:limit] for k in range(labels.shape[1])]).sort().values
-
-
-def _permutation(number: int, seed: int, stream: int) -> Tensor:
-    return torch.from_numpy(np.random.default_rng([seed, stream]).permutation(number))
-
-
-# --- loading -------------------------------------------------------------------------------------------------------
-
-
-def load(source: str | Path, split: str = "train", **options) -> MultiLabelData:
-    """Load a data set by name or path.
-
-    source : "pictograms", "pictograms-tiny" (a few of them, small), "coco2014" or "voc2007"; or the path of a folder
-             in COCO layout, of one with train.csv and test.csv, of one with a folder for each class (and tags.csv), or
-             of one saved by Hugging Face's `datasets`; of one COCO JSON, or of one CSV. Relative paths start at the
-             working directory.
-    split  : "train" or "test"; a single file has only "train", so that it cannot pass for its own test set
-    options: see the function of that source in `galc.data.readers`, e.g. ``images=`` for files
-
-    Classes are in the order of their category id (COCO), of the alphabet (VOC, CSV of names) or of the columns (CSV of
-    0 and 1). Images without a label are left out and counted. Raises ValueError or FileNotFoundError that name the
-    file, row or class at fault and the mend; every image file exists when this returns.
-    """
-    from galc.data import readers  # readers build MultiLabelData
-
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    reader, arguments = readers.find(source)
-    known = set(inspect.signature(reader).parameters) - {"split", *arguments}
-    if unknown := set(options) - known:
-        raise ValueError(
-            f"{source} has no option {', '.join(sorted(unknown))}; it has: {', '.join(sorted(known)) or 'none'}"
-        )
-    data = reader(**arguments, split=split, **options)
-    check(data)
-    return data
-
-
-def check(data: MultiLabelData) -> None:
-    """Raise FileNotFoundError, naming up to ten of them, if image files are missing. Does not decode them."""
-    missing = [file for file in data.files if not file.is_file()]
-    if missing:
-        names = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
-        raise FileNotFoundError(
-            f"{data.name}: {len(missing):,} of {len(data):,} image files are missing: {names}; "
-            "put them back, point to the right image folder, or take them out of the annotations"
-        )
-
-
-def check_pair(train: MultiLabelData, test: MultiLabelData) -> None:
-    """Raise ValueError unless two data sets have the same classes in the same order and share no image file."""
-    if train.classes != test.classes:
-        other = sorted(set(train.classes) ^ set(test.classes)) or ["the order"]
-        raise ValueError(f"{train.name} and {test.name} differ in their classes: {', '.join(other[:10])}")
-    if common := set(train.files) & set(test.files):
-        raise ValueError(f"{train.name} and {test.name} share {len(common)} images, e.g. {min(common)}")

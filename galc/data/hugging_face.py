@@ -1,114 +1,127 @@
-"""Data sets that Hugging Face's ``datasets`` saved to disk (``save_to_disk``), read with pyarrow alone.
+"""Data sets that Hugging Face's ``datasets`` saved to disk (``save_to_disk``), with pyarrow alone.
 
 A folder holds dataset_info.json (the types of the columns), state.json (the files) and Arrow streams; several parts
 are folders under one dataset_dict.json. Images inside the table are written out once, as they are.
 """
 
 import json
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from galc import store
-from galc.data.dataset import MultiLabelData, inside, labelled
+from galc.checks import needs
+from galc.data import csv
+from galc.data.class_folders import whole_folder
+from galc.data.dataset import Dataset, from_names, inside
 
-INFO, STATE, PARTS = "dataset_info.json", "state.json", "dataset_dict.json"
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+INFO, STATE, DICT = "dataset_info.json", "state.json", "dataset_dict.json"
 ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
 SPLITS = {"train": ("train",), "test": ("test", "validation", "val")}
+AGAIN = "save the data set again"
 
 
 def is_saved(root: Path) -> bool:
     """Whether a folder was written by ``save_to_disk``."""
-    return (root / PARTS).is_file() or ((root / INFO).is_file() and (root / STATE).is_file())
-
-
-def saved_dataset(root: Path, split: str = "train", labels: str | None = None) -> MultiLabelData:
-    """A saved data set; ``labels`` names the column of lists of labels (default: the only one that can be it).
-
-    A column of lists of class labels or of texts, or one of single ones. Raises ValueError naming file, column or row.
-    """
-    part = part_folder(root, split)
-    table, features = read(part)
-    column = label_column(features, labels, part)
-    values, names = table[column].to_pylist(), class_names(features[column])
-    rows = [[] if value is None else value if isinstance(value, list) else [value] for value in values]
-    if names is None:
-        names = sorted({str(value) for row in rows for value in row})
-        rows = [[names.index(str(value)) for value in row] for row in rows]
-    marked = np.zeros((len(rows), len(names)), bool)
-    for n, row in enumerate(rows):
-        for value in row:
-            if not isinstance(value, int) or not 0 <= value < len(names):
-                raise ValueError(f"{part}, row {n}, column {column!r}: {value!r} is none of the {len(names)} classes")
-            marked[n, value] = True
-    return labelled(root.name, names, [""] * len(names), files_of(part), marked)
+    return (root / DICT).is_file() or ((root / INFO).is_file() and (root / STATE).is_file())
 
 
 def part_folder(root: Path, split: str) -> Path:
     """The folder of a split."""
-    if not (root / PARTS).is_file():
+    if not (root / DICT).is_file():
         if split != "train":
             raise ValueError(f"{root} is a single part and has no test part; save a DatasetDict with train and test")
         return root
-    has = _json(root / PARTS).get("splits", [])
+    has = _json(root / DICT).get("splits", [])
     for name in SPLITS[split]:
         if name in has:
             return root / name
     raise ValueError(f"{root} has no {' or '.join(SPLITS[split])} part; it has: {', '.join(map(str, has))}")
 
 
-def read(part: Path) -> tuple[pa.Table, dict]:
-    """Table and types of a part. Raises ValueError naming the file that is broken."""
+def read(path: Path, _: Path, name: str, *, label_column: str | None = None) -> Dataset:
+    """A part (`part_folder`). ``label_column`` names the column of labels (default: the only one that can be it).
+
+    A column of lists of class labels or of texts, or one of single ones. Raises ValueError naming file, column or row.
+    """
+    tables, features = _tables(path)
+    column = _label_column(features, label_column, path)
+    classes = _class_names(features[column])
+    values = [value for table in tables for value in table[column].to_pylist()]
+    for n, row in enumerate(values):
+        for value in _list(row) if classes else ():
+            if not isinstance(value, int) or not 0 <= value < len(classes):
+                raise ValueError(f"{path}, row {n}, column {column!r}: {value!r} is none of the {len(classes)} classes")
+    found = [_as_names(value, classes) for value in values]
+    rows = dict(zip(_files(path, tables, features), found, strict=True))
+    return from_names(name, rows, classes or sorted(set().union(*found)))
+
+
+def _list(value: object) -> list:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _as_names(value: object, classes: list[str] | None) -> list[str]:
+    """The names of what stands in a cell: texts, or numbers of classes."""
+    return list(dict.fromkeys(classes[one] if classes else str(one) for one in _list(value)))
+
+
+def _tables(part: Path) -> tuple[list["pa.Table"], dict]:
+    """The tables of a part, a data file each, and the types of columns. Raises ValueError naming a broken file."""
     features, state = _json(part / INFO).get("features"), _json(part / STATE)
     if not isinstance(features, dict):
-        raise ValueError(f"{part / INFO} names no features; save the data set again")
+        raise ValueError(f"{part / INFO} names no features; {AGAIN}")
     if state.get("_indices_data_files") or state.get("_indices_files"):
         raise ValueError(f"{part} is a selection of rows; call flatten_indices() before save_to_disk")
-    tables = [read_file(file) for file in arrow_files(part)]
+    tables = [_read_file(file) for file in _arrow_files(part)]
     if not tables:
-        raise ValueError(f"{part / STATE} names no data file; save the data set again")
-    for table, file in zip(tables, arrow_files(part), strict=True):
+        raise ValueError(f"{part / STATE} names no data file; {AGAIN}")
+    for table, file in zip(tables, _arrow_files(part), strict=True):
         if missing := [name for name in features if name not in table.column_names]:
-            raise ValueError(f"{file} lacks the column {missing[0]!r} of {part / INFO}; save the data set again")
+            raise ValueError(f"{file} lacks the column {missing[0]!r} of {part / INFO}; {AGAIN}")
         if table.schema != tables[0].schema:
-            raise ValueError(f"{file} has other columns than the first data file; save the data set again")
-    return pa.concat_tables(tables), features
+            raise ValueError(f"{file} has other columns than the first data file; {AGAIN}")
+    return tables, features
 
 
-def arrow_files(part: Path) -> list[Path]:
+def _arrow_files(part: Path) -> list[Path]:
     """The data files of a part, in order; each in its folder, whatever it is called."""
     try:
         names = [one["filename"] for one in _json(part / STATE)["_data_files"]]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{part / STATE} names no data files ({error}); save the data set again") from error
+        raise ValueError(f"{part / STATE} names no data files ({error}); {AGAIN}") from error
     for name in names:
         if Path(name).name != name:
             raise ValueError(f"{part / STATE}: the data file {name!r} lies outside of its folder")
     return [part / name for name in names]
 
 
-def read_file(file: Path) -> pa.Table:
+def _read_file(file: Path) -> "pa.Table":
+    pa = needs("pyarrow", "study")
     try:
         with pa.memory_map(str(file)) as source:
             table = pa.ipc.open_stream(source).read_all()
         table.validate(full=True)
         return table
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ValueError(f"{file} is no whole Arrow stream ({error}); save the data set again") from error
+        raise ValueError(f"{file} is no whole Arrow stream ({error}); {AGAIN}") from error
 
 
 def _json(path: Path) -> dict:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); save the data set again") from error
+        raise ValueError(f"{path} cannot be read ({error}); {AGAIN}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} holds no object; save the data set again")
+        raise ValueError(f"{path} holds no object; {AGAIN}")
     return value
 
 
-def inner(feature: object) -> dict | None:
+def _inner(feature: object) -> dict | None:
     """The type inside of a list, in any of the ways that versions of ``datasets`` write it; None for no list."""
     if isinstance(feature, list):
         return feature[0] if feature and isinstance(feature[0], dict) else None
@@ -117,13 +130,14 @@ def inner(feature: object) -> dict | None:
     return None
 
 
-def class_names(feature: object) -> list[str] | None:
+def _class_names(feature: object) -> list[str] | None:
     """The names of a class label or a list of them; None for texts."""
-    own = inner(feature) or feature
-    return list(map(str, own["names"])) if isinstance(own, dict) and own.get("_type") == "ClassLabel" else None
+    own = _inner(feature) or feature
+    named = isinstance(own, dict) and own.get("_type") == "ClassLabel" and isinstance(own.get("names"), list)
+    return list(map(str, own["names"])) if named else None
 
 
-def label_column(features: dict, wanted: str | None, part: Path) -> str:
+def _label_column(features: dict, wanted: str | None, part: Path) -> str:
     """The column of the labels."""
     if wanted is not None:
         if wanted not in features:
@@ -131,27 +145,29 @@ def label_column(features: dict, wanted: str | None, part: Path) -> str:
         return wanted
     text = lambda f: isinstance(f, dict) and f.get("_type") == "Value" and f.get("dtype") == "string"  # noqa: E731
     ways = [
-        [name for name, f in features.items() if inner(f) is not None and class_names(f) is not None],
-        [name for name, f in features.items() if text(inner(f))],
-        [name for name, f in features.items() if inner(f) is None and class_names(f) is not None],
+        [name for name, f in features.items() if _inner(f) is not None and _class_names(f) is not None],
+        [name for name, f in features.items() if text(_inner(f))],
+        [name for name, f in features.items() if _inner(f) is None and _class_names(f) is not None],
     ]
     for found in ways:
         if len(found) == 1:
             return found[0]
         if found:
-            raise ValueError(f"{part} has several columns of labels ({', '.join(found)}); pass labels=COLUMN")
+            raise ValueError(
+                f"{part} has several columns of labels: {', '.join(found)}; save it with one of them, or name it "
+                "(label_column= in Python)"
+            )
     raise ValueError(f"{part} has no column of class labels or of lists of texts; it has: {', '.join(features)}")
 
 
-def files_of(part: Path) -> list[Path]:
+def _files(part: Path, tables: list["pa.Table"], features: dict) -> list[Path]:
     """An image file for each row of a part; images that are in the table are written to outputs()/data."""
-    table, features = read(part)
     columns = [name for name, f in features.items() if isinstance(f, dict) and f.get("_type") == "Image"]
     if len(columns) != 1:
         raise ValueError(f"{part} must have one column of images, got: {', '.join(columns) or 'none'}")
-    digest = store.digest([store.file_digest(file) for file in arrow_files(part)])
+    digest = store.digest([store.file_digest(file) for file in _arrow_files(part)])
     folder, files = store.outputs() / "data" / f"saved-{digest}", []
-    for n, value in enumerate(table[columns[0]].to_pylist()):
+    for n, value in enumerate(value for table in tables for value in table[columns[0]].to_pylist()):
         content, name = (value or {}).get("bytes"), (value or {}).get("path")
         if content is None and not name:
             raise ValueError(f"{part}, row {n}: the image is empty; take the row out")
@@ -166,3 +182,39 @@ def _written(folder: Path, n: int, content: bytes) -> Path:
         with store.atomic(path) as temporary:
             temporary.write_bytes(content)
     return path
+
+
+def write(source: Path, _: Path, wanted: Mapping[Path, Sequence[str]], __: object, target: Path) -> Path:
+    """Arrow files with the column of labels anew, all other columns, types and files as they were.
+
+    A column of single labels cannot hold two of them: then all labels go to labels.csv beside ``target``.
+    """
+    pa = needs("pyarrow", "study")
+    tables, features = _tables(source)
+    column = _label_column(features, None, source)
+    single = _inner(features[column]) is None
+    if single and any(len(names) > 1 for names in wanted.values()):
+        return csv.write_new({str(file): names for file, names in wanted.items()}, target.parent / "labels.csv")
+    classes, order = _class_names(features[column]), iter(_files(source, tables, features))
+    with whole_folder(target) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        for file, table in zip(_arrow_files(source), tables, strict=True):
+            values = [_changed(old, wanted.get(next(order)), classes, single) for old in table[column].to_pylist()]
+            place = table.schema.get_field_index(column)
+            field = table.schema.field(column)
+            table = table.set_column(place, field, pa.array(values, field.type))
+            with pa.OSFile(str(folder / file.name), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
+                stream.write_table(table)
+        marks = [store.file_digest(folder / file.name) for file in _arrow_files(source)]
+        store.write_json(folder / STATE, _json(source / STATE) | {"_fingerprint": store.digest(marks)[:16]})
+    return target
+
+
+def _changed(old: object, names: Sequence[str] | None, classes: list[str] | None, single: bool) -> object:
+    """The labels of a row as its column has them, the old ones first; ``names`` None: as they are."""
+    had = _as_names(old, classes)
+    if names is None or set(had) == set(names):
+        return old
+    ordered = [name for name in had if name in names] + [name for name in names if name not in had]
+    values = [classes.index(name) for name in ordered] if classes else ordered
+    return (values[0] if values else None) if single else values

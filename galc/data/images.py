@@ -25,7 +25,7 @@ from torch import nn
 
 from galc import store
 from galc.data.backbones import PACKAGED, build_backbone, faster, one_core, weights_digest
-from galc.data.dataset import MultiLabelData
+from galc.data.dataset import Dataset
 from galc.progress import bar
 
 BATCH = 4  # images a task; more of them outgrow the memory that a thread keeps between two layers
@@ -57,7 +57,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def native_size(data: MultiLabelData, most: int = 224) -> int:
+def native_size(data: Dataset, most: int = 224) -> int:
     """The median longer side of the first 100 images in pixels, ``most`` at most."""
     sides = []
     for file in data.files[:100]:
@@ -66,13 +66,13 @@ def native_size(data: MultiLabelData, most: int = 224) -> int:
     return min(most, int(np.median(sides)))
 
 
-def content(data: MultiLabelData, workers: int | None = None) -> str:
+def content(data: Dataset, workers: int | None = None) -> str:
     """Identifies the bytes of all image files, in order."""
     with _threads(workers) as pool:
         return store.digest(list(pool.map(store.file_digest, data.files)))
 
 
-def check_images(data: MultiLabelData, workers: int | None = None) -> None:
+def check_images(data: Dataset, workers: int | None = None) -> None:
     """Decode every file at the least resolution it offers. Raises ValueError naming up to ten unreadable ones.
 
     Costs about a fiftieth of computing features, and comes before it.
@@ -99,7 +99,7 @@ def _fault(file: Path) -> str | None:
 
 
 def _batches(
-    data: MultiLabelData,
+    data: Dataset,
     size: int,
     work: Callable[[np.ndarray], object],
     what: str,
@@ -159,7 +159,7 @@ def _threads(workers: int | None) -> Iterator[ThreadPoolExecutor]:
 # --- the cache of decoded images -----------------------------------------------------------------------------------
 
 
-def decode(data: MultiLabelData, size: int, workers: int | None = None) -> np.ndarray:
+def decode(data: Dataset, size: int, workers: int | None = None) -> np.ndarray:
     """All images as (N, 3, size, size) uint8, memory-mapped (copy on write: changes never reach the file).
 
     Computed once for the content of the files and the size, and stored in outputs()/cache/images; the checksum that
@@ -187,7 +187,7 @@ def decode(data: MultiLabelData, size: int, workers: int | None = None) -> np.nd
         return np.load(path, mmap_mode="c")
 
 
-def _decode_to(part: Path, data: MultiLabelData, size: int, workers: int | None) -> None:
+def _decode_to(part: Path, data: Dataset, size: int, workers: int | None) -> None:
     """Write the images to ``part`` as .npy, from where an interrupted call has left it.
 
     Plain writes in order: on a full disk they raise, where writing through a memory map would kill the process.
@@ -248,7 +248,7 @@ def _stored(path: Path) -> np.ndarray | None:
 
 
 def features(
-    data: MultiLabelData,
+    data: Dataset,
     backbone: str = PACKAGED,
     weights: str | Path = "auto",
     size: int | None = None,
@@ -289,9 +289,7 @@ def features(
     return store.cached("features", key, compute).arrays["features"]
 
 
-def _extract(
-    data: MultiLabelData, model: nn.Module, mean, std, size: int, workers: int | None, mirror: bool
-) -> np.ndarray:
+def _extract(data: Dataset, model: nn.Module, mean, std, size: int, workers: int | None, mirror: bool) -> np.ndarray:
     """(N, D) float32 features, computed batch by batch while the next ones are decoded."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = faster(model, size).to(device)

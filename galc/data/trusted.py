@@ -1,4 +1,4 @@
-"""The trusted part of a data set: a list of files, a column of its CSV, or a second annotation file. Or none."""
+"""The trusted part of a data set: a list of files, or a second annotation file. Or none."""
 
 import csv
 from collections.abc import Sequence
@@ -8,49 +8,75 @@ from pathlib import Path
 import torch
 
 from galc import store
-from galc.clean.inputs import Given
-from galc.data import dataset as data
-
-SHOWN = 5  # names in a message
+from galc.data.dataset import Dataset, shorten
+from galc.data.load import load
 
 
-def with_trusted(given: Given, trusted: str | Path | None, images: str | Path | None = None) -> Given:
-    """``given`` with its trusted images marked.
+def with_trusted(data: Dataset, trusted: str | Path | None, images: str | Path | None = None) -> Dataset:
+    """``data`` with its trusted images marked.
 
     trusted : a .txt with one image a line; a .json or .csv with images and their true labels, which take the place of
               the given ones; a .csv whose only column is "image"; or None. (For a column of the data's own CSV see
-              `column`.) Images are named by their path, by its last parts, or by a file name that is unique.
+              `galc.data.csv.read`.) Images are named by their path, its last parts, or a file name that is unique.
     images  : folder that the file names of a second annotation file start at: that of the data (None: as
-              `galc.data.dataset.load` has it)
+              `galc.data.load.load` has it)
 
-    Raises ValueError or FileNotFoundError naming file, image or class at fault and the mend.
+    Raises ValueError or FileNotFoundError naming file, image or class at fault and the mend; also for an annotation
+    file that lacks a class of the data: its images would pass for checked to be without it.
     """
     if trusted is None:
-        return given
+        return data
     path = store.typed(trusted)
     if not path.is_file():
-        raise FileNotFoundError(f"--trusted {trusted} is missing ({path}); pass a .txt, .csv or .json file")
-    if path.suffix.lower() == ".txt" or (path.suffix.lower() == ".csv" and _only_images(path)):
-        return replace(given, trusted=_mask(given, find(given.files, _listed(path), str(path))))
-    if path.suffix.lower() not in (".csv", ".json"):
+        raise FileNotFoundError(f"the list of trusted images {path} is missing; pass a .txt, .csv or .json file")
+    kind = path.suffix.lower()
+    if kind not in (".txt", ".csv", ".json"):
         raise ValueError(f"{path}: the trusted images come as .txt (a list), .csv or .json (with their true labels)")
-    return _from_annotations(given, path, images)
+    lines = [] if kind == ".json" else _lines(path)
+    if kind == ".txt" or lines[:1] == ["image"]:
+        names = [row[0].strip() for row in csv.reader(lines[1:]) if row] if kind == ".csv" else lines
+        names = [name for name in names if name]
+        if not names:
+            raise ValueError(f"{path} names no image; write one a line, or leave it out")
+        return replace(data, trusted=_marked(data, find(data.files, names, str(path))))
+    return _from_annotations(data, path, images)
 
 
-def column(path: Path, name: str, files: Sequence[Path], encoding: str = "utf-8-sig") -> torch.Tensor:
-    """(N,) bool: which of the ``files`` have a 1 in column ``name`` of a CSV. Raises ValueError for other values."""
-    marked = []
-    with open(path, newline="", encoding=encoding) as file:
-        for row in csv.DictReader(file):
-            row = {key.strip(): (value or "").strip() for key, value in row.items() if key is not None}
-            if name not in row:
-                raise ValueError(f"{path} has no column {name!r}; it has: {', '.join(row)}")
-            if row[name] not in ("0", "1", ""):
-                raise ValueError(f"{path}, image {row['image']!r}, column {name!r}: must be 0 or 1, got {row[name]!r}")
-            if row[name] == "1":
-                marked.append(row["image"])
-    mask = torch.zeros(len(files), dtype=torch.bool)
-    mask[find(files, marked, f"{path}, column {name!r}")] = True
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
+
+
+def _from_annotations(data: Dataset, path: Path, images: str | Path | None) -> Dataset:
+    """Images of a second annotation file are trusted, with the labels that it gives them."""
+    options: dict = {} if images is None else {"images": images}
+    if path.suffix.lower() == ".csv":
+        options["classes"] = data.classes
+    second = load(path, **options)
+    if unknown := sorted(set(second.classes) - set(data.classes)):
+        raise ValueError(f"{path}: unknown class {shorten(unknown)}; the data has: {shorten(data.classes)}")
+    if lacking := sorted(set(data.classes) - set(second.classes)):
+        raise ValueError(
+            f"{path} lacks the {len(lacking)} categories {shorten(lacking)} of {data.name}, so all of its images would "
+            "count as checked to be without them; add them to its categories if they were looked for, else pass a list "
+            "of images whose labels are right as they are"
+        )
+    known = {str(file): row for row, file in enumerate(data.files)}
+    names = [str(file) for file in second.files]
+    if set(names) <= set(known):
+        rows = [known[name] for name in names]
+    else:  # the same images may lie elsewhere
+        rows = find(data.files, [file.name for file in second.files], str(path))
+    labels = data.labels.clone()
+    labels[rows] = second.labels[:, [second.classes.index(name) for name in data.classes]]
+    return replace(data, labels=labels, trusted=_marked(data, rows))
+
+
+def _marked(data: Dataset, rows: list[int]) -> torch.Tensor:
+    mask = data.trusted.clone()
+    mask[rows] = True
     return mask
 
 
@@ -73,63 +99,8 @@ def find(files: Sequence[Path], names: Sequence[str], where: str) -> list[int]:
         rows += found
         unknown += [name] * (not found)
     if unknown:
-        names = ", ".join(map(repr, unknown[:SHOWN])) + (", ..." if len(unknown) > SHOWN else "")
         raise ValueError(
-            f"{where}: {len(unknown)} of {len(wanted)} images are not in the data: {names}; "
+            f"{where}: {len(unknown)} of {len(wanted)} images are not in the data: {shorten(map(repr, unknown))}; "
             "name them as the data do, or take them out"
         )
     return rows
-
-
-def _mask(given: Given, rows: list[int]) -> torch.Tensor:
-    mask = given.trusted.clone()
-    mask[rows] = True
-    return mask
-
-
-def _listed(path: Path) -> list[str]:
-    """The names in a list; empty lines, and a header ``image``, do not count."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
-    names = [line.strip() for line in lines]
-    if path.suffix.lower() == ".csv":
-        names = [row[0].strip() for row in csv.reader(lines[1:]) if row]
-    names = [name for name in names if name]
-    if not names:
-        raise ValueError(f"{path} names no image; write one a line, or leave --trusted out")
-    return names
-
-
-def _only_images(path: Path) -> bool:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return file.readline().strip() == "image"
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
-
-
-def _from_annotations(given: Given, path: Path, images: str | Path | None) -> Given:
-    """Images of a second annotation file are trusted, with the labels that it gives them."""
-    options: dict = {} if images is None else {"images": images}
-    if path.suffix.lower() == ".csv":
-        options["classes"] = given.classes
-    second = Given.of(data.load(path, **options), str(path))
-    if unknown := sorted(set(second.classes) - set(given.classes)):
-        raise ValueError(
-            f"{path}: unknown class {', '.join(unknown[:SHOWN])}; the data has: {', '.join(given.classes)}"
-        )
-    names = [str(file) for file in second.files]
-    known = {str(file): row for row, file in enumerate(given.files)}
-    rows = [known[name] for name in names] if set(names) <= set(known) else find(given.files, _tails(second), str(path))
-    labels = given.labels.clone()
-    labels[rows] = False
-    columns = torch.tensor([given.classes.index(name) for name in second.classes])
-    labels[torch.tensor(rows)[:, None], columns] = second.labels
-    return replace(given, labels=labels, trusted=_mask(given, rows))
-
-
-def _tails(second: Given) -> list[str]:
-    """Names of files: the same images may lie elsewhere."""
-    return [file.name for file in second.files]

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from galc import store
 from galc.data import images
 from galc.data.backbones import build_backbone, weights_digest
-from galc.data.dataset import MultiLabelData, Split, check_pair, load, multi_label, split
+from galc.data.dataset import Dataset, check_pair
+from galc.data.load import load
+from galc.data.split import Split, split
 from galc.noise import by_image, from_file, kinds
 from galc.noise.model import Changes, Injected, Noise, changes, none
 from galc.study.params import Params
@@ -38,8 +40,8 @@ class Data:
     digest       : identifies x and labels by content
     """
 
-    train: MultiLabelData
-    test: MultiLabelData | None
+    train: Dataset
+    test: Dataset | None
     x: Tensor
     test_x: Tensor
     build: Callable[[int, float, float], nn.Module]
@@ -65,11 +67,11 @@ class Inputs:
         return _prepared(Params(**{name: getattr(self.params, name) for name in INPUTS}))
 
     @property
-    def train(self) -> MultiLabelData:
+    def train(self) -> Dataset:
         return self.data.train
 
     @property
-    def test(self) -> MultiLabelData:
+    def test(self) -> Dataset:
         """The clean test images with at least two labels."""
         return self.data.test
 
@@ -99,7 +101,7 @@ class Inputs:
         """The noise of the silver labels: how they are flipped, removed and added."""
         return self._noise(self.train, self.data.x, self.split.silver)
 
-    def _noise(self, data: MultiLabelData, x: Tensor, index: Tensor) -> Noise:
+    def _noise(self, data: Dataset, x: Tensor, index: Tensor) -> Noise:
         p, labels = self.params, data.labels[index]
         if p.noise_file is not None:
             return from_file.read(p.noise_file, data.classes) if p.noise > 0 else none(data.num_classes)
@@ -182,9 +184,9 @@ def prepare(p: Params) -> Data:
 
     Raises ValueError or FileNotFoundError, naming the file, class or parameter, for data that cannot be used.
     """
-    train, test = load(p.data, "train"), load(p.data, "test")
+    train, test = (load(p.data, part).labelled() for part in ("train", "test"))
     check_pair(train, test)
-    if not len(several := multi_label(test.labels)):
+    if not len(several := test.multi_label()):
         raise ValueError(f"{test.name}: no image has two labels or more, and the metrics are taken on these alone")
     test = test.subset(several)
     make = {"probe": _probe, "finetune": _finetune}[p.mode]
@@ -194,7 +196,7 @@ def prepare(p: Params) -> Data:
 _prepared = lru_cache(maxsize=2)(prepare)  # the latest alone: each holds a whole data set as tensors
 
 
-def _probe(p: Params, train: MultiLabelData, test: MultiLabelData) -> Data:
+def _probe(p: Params, train: Dataset, test: Dataset) -> Data:
     if p.components > len(train):  # before the features are computed; their own number is checked below
         raise ValueError(f"parameter 'components' = {p.components}: at most {len(train)}, the number of images")
     size = p.image_size or images.native_size(train)
@@ -205,7 +207,7 @@ def _probe(p: Params, train: MultiLabelData, test: MultiLabelData) -> Data:
     return Data(train, test, x, test_x, build, None, None, digest)
 
 
-def _features(p: Params, part: MultiLabelData, size: int) -> np.ndarray:
+def _features(p: Params, part: Dataset, size: int) -> np.ndarray:
     """(N, D) float32 features, with ``mirror`` the mean of those of each image and of its mirror image."""
     views = []
     for mirror in (False, True)[: 1 + p.mirror]:
@@ -236,7 +238,7 @@ def principal_components(train: np.ndarray, test: np.ndarray, components: int) -
     return store.cached("components", key, compute)
 
 
-def _finetune(p: Params, train: MultiLabelData, test: MultiLabelData) -> Data:
+def _finetune(p: Params, train: Dataset, test: Dataset) -> Data:
     weights = None if p.weights == "none" else weights_digest(build_backbone(p.backbone, p.weights)[0])
     size = p.image_size or images.native_size(train)
     pixels = [images.decode(part, size) for part in (train, test)]

@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from galc import store
-from galc.data.dataset import NAMES
+from galc.data.load import NAMED
 from galc.methods.base import METHODS
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -38,7 +38,7 @@ NOISE_KINDS = (  # as in galc.noise.kinds
 )
 NOISE_FILES = (".csv", ".json", ".npz")  # as in galc.noise.from_file
 # Parameters that may be paths, and what they may be beside them.
-PATHS = {"data": NAMES, "weights": ("auto", "hub", "package", "none"), "noise_kind": NOISE_KINDS}
+PATHS = {"data": NAMED, "weights": ("auto", "hub", "package", "none"), "noise_kind": NOISE_KINDS}
 
 
 class ParameterError(ValueError):

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from galc import metrics, store
-from galc.data.dataset import MultiLabelData, Split
+from galc.data.dataset import Dataset
+from galc.data.split import Split
 from galc.estimators import attribution
 from galc.estimators import base as estimator
 from galc.estimators.label_sets import LabelSets
@@ -67,11 +68,11 @@ class Stages:
         self.inputs, self.params, self.log, self.costs = inputs, params, log, Costs()
 
     @property
-    def train(self) -> MultiLabelData:
+    def train(self) -> Dataset:
         return self.inputs.data.train
 
     @property
-    def test(self) -> MultiLabelData:
+    def test(self) -> Dataset:
         return self.inputs.data.test
 
     @property

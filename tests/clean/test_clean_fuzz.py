@@ -14,7 +14,7 @@ from PIL import Image
 from saved import write_saved
 
 from galc.clean.pipeline import load
-from galc.data import dataset as data
+from galc.data.load import load as load_data
 
 REFUSED = (ValueError, FileNotFoundError)
 loose = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
@@ -49,11 +49,11 @@ def folder(tmp_path: Path) -> Path:
 
 def read(path: Path, **options) -> None:
     try:
-        loaded = data.load(path, **options)
+        loaded = load_data(path, **options)
     except REFUSED as error:
         assert path.stem in str(error)
     else:
-        assert loaded.labels.any(1).all() and all(file.is_file() for file in loaded.files)
+        assert all(file.is_file() for file in loaded.labelled().files)
 
 
 def coco(folder: Path, **changes) -> Path:
@@ -68,9 +68,9 @@ def coco(folder: Path, **changes) -> Path:
 @pytest.mark.parametrize("half", ["\ud800", "dog\udcff", "\udc00\ud800"])
 def test_half_a_surrogate_pair_in_a_name_is_refused(folder, half):
     with pytest.raises(ValueError, match=r"mine: class '.*\\ud.*' holds half a character"):
-        data.load(coco(folder, categories=half), images=folder)
+        load_data(coco(folder, categories=half), images=folder)
     with pytest.raises(ValueError, match=r"mine\.json, image 1: image '.*\\ud.*' holds half a character"):
-        data.load(coco(folder, images=half), images=folder)
+        load_data(coco(folder, images=half), images=folder)
 
 
 def test_a_class_folder_in_another_encoding_is_refused(tmp_path):
@@ -79,20 +79,20 @@ def test_a_class_folder_in_another_encoding_is_refused(tmp_path):
         Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
         os.link(tmp_path / "a.png", os.fsencode(tmp_path / "own") + b"/" + name + b"/a.png")
     with pytest.raises(ValueError, match=r"own: class '\\udce4' holds half a character"):
-        data.load(tmp_path / "own")
+        load_data(tmp_path / "own")
 
 
 def test_a_whole_surrogate_pair_is_a_character_like_others(folder):
-    assert data.load(coco(folder, categories="\U0001f600"), images=folder).classes[0] == "\U0001f600"
+    assert load_data(coco(folder, categories="\U0001f600"), images=folder).classes[0] == "\U0001f600"
 
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".png", "ü" * 150 + ".png", "d/" * 3000 + "a.png"])
 def test_a_file_name_longer_than_the_system_allows_is_named_with_its_row(folder, name):
     with pytest.raises(ValueError, match=r"mine\.json, image 1: the image path .* longer than the system allows"):
-        data.load(coco(folder, images=name), images=folder)
+        load_data(coco(folder, images=name), images=folder)
     (folder / "mine.csv").write_text(f"image,labels\nb.png,dog\n{name},dog\n")
     with pytest.raises(ValueError, match=r"mine\.csv, row 3: the image path .* longer than the system allows"):
-        data.load(folder / "mine.csv")
+        load_data(folder / "mine.csv")
 
 
 def test_a_long_path_of_short_names_is_no_fault(folder):
@@ -100,7 +100,7 @@ def test_a_long_path_of_short_names_is_no_fault(folder):
     deep.parent.mkdir(parents=True)
     Image.new("RGB", (4, 4)).save(deep)
     name = str(deep.relative_to(folder))
-    assert data.load(coco(folder, images=name), images=folder).files[0] == deep
+    assert load_data(coco(folder, images=name), images=folder).files[0] == deep
 
 
 @loose
@@ -152,5 +152,5 @@ def test_a_harmed_saved_data_set(tmp_path, name, harm):
 def test_a_thousand_classes_with_very_long_names_are_read(folder):
     names = [f"{n} " + "ü" * 400 for n in range(1000)]
     (folder / "mine.csv").write_text("image,labels\na.png," + "|".join(names) + "\nb.png," + names[0] + "\n")
-    loaded = data.load(folder / "mine.csv")
+    loaded = load_data(folder / "mine.csv")
     assert loaded.num_classes == 1000 and loaded.labels.sum(1).tolist() == [1000, 1]

@@ -19,7 +19,7 @@ from galc.clean.classifier import Classifier
 from galc.clean.result import Cleaned
 from galc.clean.review import Decision, write
 from galc.cli import main
-from galc.data import dataset as data
+from galc.data.load import load
 from tests.conftest import write_colours
 
 SMALL = {"components": 8, "hidden": 16, "epochs": 2, "fold_epochs": 2, "batch_size": 32, "folds": 2}
@@ -65,7 +65,7 @@ def test_everything_is_written_and_fits_together(run, source):
     assert len(cleaned) == 120 and int(cleaned.trusted.sum()) == 60
     assert torch.equal(cleaned.posterior[cleaned.trusted], cleaned.labels[cleaned.trusted].float())
     assert (cleaned.labels[cleaned.trusted].sum(1) > 0).all() and cleaned.record["params"]["fold_epochs"] == 2
-    labels = data.load(out / "labels" / "instances_train.json", images=source / "images" / "train")
+    labels = load(out / "labels" / "instances_train.json", images=source / "images" / "train")
     row = {file: n for n, file in enumerate(cleaned.files)}
     assert torch.equal(labels.labels, cleaned.corrected()[[row[file] for file in labels.files]])
     lines = (out / "suspicious.csv").read_text().splitlines()
@@ -98,7 +98,7 @@ def test_with_few_trusted_images_corrections_are_suggestions_unless_asked_for(so
     few = ["--trusted", str(tmp_path / "few.txt"), "--no-classifier", *more]
     assert main([*command(source, tmp_path / "out"), *few]) == 0
     said, cleaned = capsys.readouterr().out, Cleaned.load(tmp_path / "out")
-    labels = data.load(tmp_path / "out" / "labels" / "instances_train.json", images=source / "images" / "train")
+    labels = load(tmp_path / "out" / "labels" / "instances_train.json", images=source / "images" / "train")
     same = torch.equal(labels.labels, cleaned.labels[[cleaned.files.index(file) for file in labels.files]])
     lines = (tmp_path / "out" / "suspicious.csv").read_text().splitlines()
     asked, likely = bool(more), int((cleaned.suspicious["probability"] > 0.5).sum())
@@ -123,7 +123,7 @@ def test_a_second_call_computes_nothing_and_obeys_decisions(run, source, capsys,
         (out / "decisions.json").unlink()
     assert {path: path.stat().st_mtime_ns for path in (outputs / "cache").rglob("*.safetensors")} == made
     assert "fold" not in capsys.readouterr().out
-    labels = data.load(out / "labels" / "instances_train.json", images=source / "images" / "train")
+    labels = load(out / "labels" / "instances_train.json", images=source / "images" / "train")
     assert labels.labels[labels.files.index(cleaned.files[row]), column]
 
 

@@ -191,11 +191,9 @@ def test_confusions_come_by_the_number_of_labels_they_concern():
     rate = torch.tensor([[0.9, 0.1, 0.0], [0.3, 0.7, 0.0], [0.0, 0.5, 0.5]], dtype=torch.float64)
     labels = torch.cat([torch.eye(3)[k].expand(n, 3) for k, n in enumerate((100, 10, 1))]).bool()
     files = tuple(Path(f"{n}.png") for n in range(len(labels)))
-    none = Rates(*[torch.zeros(3).double()] * 3)
-    trusted = torch.zeros(len(labels)).bool()
-    whole = Cleaned(
-        "", "", ("a", "b", "c"), files, labels, trusted, labels.float(), Rates(rate, rate / 2, rate), *[none] * 4
-    )
+    parts = {"name": "", "classes": ("a", "b", "c"), "files": files, "labels": labels, "posterior": labels.float()}
+    parts |= {name: Rates(*[torch.zeros(3).double()] * 3) for name in ("removed", "added", "wrong", "missing")}
+    whole = Cleaned(**parts, transition=Rates(rate, rate / 2, rate))
     found = report.confusions(whole).to_dict("records")
     assert [(one["true"], one["given"]) for one in found] == [("a", "b"), ("b", "a"), ("c", "b")]
     assert found[0] == {"true": "a", "given": "b", "rate": 0.1, "low": 0.05, "high": 0.1}

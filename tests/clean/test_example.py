@@ -12,8 +12,8 @@ from galc import store
 from galc.clean import example
 from galc.clean.example import corrupted, judged, places
 from galc.clean.result import Cleaned, Rates
-from galc.data import dataset as data
-from galc.data import readers
+from galc.data import coco
+from galc.data.load import load
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_a_users_own_paths_are_left_as_they_are(monkeypatch, tmp_path):
 
 
 def test_the_copy_is_a_coco_data_set_of_the_same_images_with_a_fifth_of_the_labels_wrong(copy):
-    clean, noisy = data.load("pictograms-tiny"), data.load(copy.data)
+    clean, noisy = load("pictograms-tiny"), load(copy.data)
     assert [file.name for file in noisy.files] == [file.name for file in clean.files]
     assert noisy.classes == clean.classes and torch.equal(noisy.counts, clean.counts)
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(clean.files[:5], noisy.files[:5], strict=True))
@@ -47,7 +47,7 @@ def test_the_copy_is_a_coco_data_set_of_the_same_images_with_a_fifth_of_the_labe
     wrong = (noisy.labels & ~clean.labels)[other].sum() / noisy.labels[other].sum()
     assert 0.17 < wrong < 0.23
     assert torch.equal(noisy.labels[~other], clean.labels[~other]) and int((~other).sum()) == 24
-    truth = readers.read_coco(Path(copy.data).parents[1] / "truth.json", noisy.files[0].parent, "truth")
+    truth = coco.read(Path(copy.data).parents[1] / "truth.json", noisy.files[0].parent, "truth")
     assert torch.equal(truth.labels, clean.labels)
 
 
@@ -104,14 +104,15 @@ def test_annotations_follow_the_labels_and_keep_what_else_they_hold(noisy, wante
 
 
 def test_the_truth_judges_a_ranking(copy):
-    clean, noisy = data.load("pictograms-tiny"), data.load(copy.data)
+    clean, noisy = load("pictograms-tiny"), load(copy.data)
     trusted = torch.tensor([file.name in names(copy) for file in noisy.files])
     size = noisy.num_classes
     eye, rates = Rates(*[torch.eye(size).double()] * 3), Rates(*[torch.zeros(size).double()] * 3)
 
     def found(posterior):
-        parts = (noisy.name, copy.data, noisy.classes, noisy.files, noisy.labels, trusted, posterior.float())
-        return judged(Cleaned(*parts, eye, *[rates] * 4))
+        parts = {"name": noisy.name, "source": copy.data, "classes": noisy.classes, "files": noisy.files}
+        parts |= {"labels": noisy.labels, "trusted": trusted, "posterior": posterior.float(), "transition": eye}
+        return judged(Cleaned(**parts, **{name: rates for name in ("removed", "added", "wrong", "missing")}))
 
     perfect = found(clean.labels)
     assert "100 % are at fault" in perfect and "wrong labels: 100 %, the missing ones: 100 %" in perfect

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from galc.clean import pipeline as run
-from galc.clean.inputs import Given, Projection
+from galc.clean.inputs import Projection
 from galc.clean.pipeline import Cleaning
 from galc.clean.stages import OwnStages
-from galc.data import dataset as data
+from galc.data.dataset import Dataset
+from galc.data.load import load
 from galc.methods import objectives
 from galc.noise.model import Noise, symmetric
 from galc.study.params import ParameterError, Params
@@ -22,10 +23,10 @@ MODEL = {"backbone": "test_efficientnet", "weights": "none", "image_size": 32, "
 
 
 @pytest.fixture(scope="module")
-def noisy(tmp_path_factory) -> tuple[Given, torch.Tensor]:
+def noisy(tmp_path_factory) -> tuple[Dataset, torch.Tensor]:
     """The coloured blocks with 30 % of the labels of 300 images flipped, 100 trusted; and the true labels."""
     root = write_colours(tmp_path_factory.mktemp("blocks") / "data", train=400, test=4)
-    true = Given.of(data.load(root), str(root))
+    true = load(root)
     trusted = torch.arange(400) < 100
     labels = true.labels.clone()
     labels[~trusted] = Noise.of(symmetric(7, 0.3)).inject(labels[~trusted], 0).noisy
@@ -83,7 +84,7 @@ def test_settings_that_a_cleaning_does_not_obey_are_refused_by_name(noisy):
 
 def test_one_class_is_cleaned(noisy, by_colour):
     given, true = noisy
-    one = Given("one", "one", ("red",), given.files, true[:, :1].clone(), given.trusted)
+    one = Dataset("one", ("red",), given.files, true[:, :1].clone(), trusted=given.trusted)
     lost = ~given.trusted & true[:, 0] & (torch.arange(400) % 4 == 0)
     one.labels[lost] = False
     cleaned = Cleaning(one, **MODEL, **SMALL).result()
@@ -105,10 +106,9 @@ def test_the_projection_centres_and_scales_and_takes_no_more_components_than_the
 def test_images_without_a_label_are_cleaned_like_the_others(tmp_path: Path):
     root = write_colours(tmp_path / "data", train=12, test=4)
     (root / "train.csv").write_text("image,labels\n" + "".join(f"{n:03d}.png,{'red' * (n % 2)}\n" for n in range(12)))
-    loaded = data.load(root / "train.csv", images=root / "images" / "train")
-    given = Given.of(loaded, "x")
+    given = load(root / "train.csv", images=root / "images" / "train")
     assert len(given) == 12 and int(given.labels.sum()) == 6 and given.labels.shape == (12, 1)
-    assert len(loaded.subset([0, 1]).bare) == 0 and len(loaded.bare) == 6
+    assert len(given.labelled()) == 6
 
 
 def test_a_model_that_learns_something_else_is_not_taken_from_the_cache(noisy):

@@ -27,7 +27,9 @@ def cleaned(tmp_path: Path) -> Cleaned:
     eye = Rates(torch.eye(3).double(), torch.eye(3).double(), torch.eye(3).double())
     files = tuple(tmp_path / "images" / f"{n} ä.png" for n in range(4))
     trusted = torch.tensor([False, False, False, True])
-    return Cleaned("mine", "mine.csv", CLASSES, files, labels, trusted, posterior, eye, *(rates(3) for _ in range(4)))
+    parts = {"name": "mine", "source": "mine.csv", "classes": CLASSES, "files": files, "labels": labels}
+    parts |= {name: rates(3) for name in ("removed", "added", "wrong", "missing")}
+    return Cleaned(**parts, trusted=trusted, posterior=posterior, transition=eye)
 
 
 def by_name(cleaned: Cleaned, decisions: dict[tuple[int, int], bool]) -> Latest:
@@ -166,7 +168,7 @@ def test_decisions_are_readable_text(cleaned, tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"trusted": torch.ones(3).bool()}, "trusted must have the shape"),
+        ({"trusted": torch.ones(3).bool()}, "trusted must be bool .4,."),
         ({"removed": rates(4)}, "removed must have the shape"),
         ({"transition": rates(3)}, "transition must have the shape"),
         ({"posterior": torch.full((4, 3), 1.1)}, "posterior must lie"),

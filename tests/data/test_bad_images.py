@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from galc.clean import report
-from galc.clean.inputs import Given
 from galc.clean.pipeline import Cleaning, load
 from galc.data import images
+from galc.data.dataset import Dataset
 
 MODEL = {"backbone": "test_efficientnet", "weights": "none", "image_size": 32, "components": 8}
 SMALL = {"epochs": 1, "fold_epochs": 1, "folds": 2, "hidden": 8, "batch_size": 16, "input_dropout": 0.0}
@@ -66,7 +66,7 @@ def source(folder: Path, odd: str) -> Path:
     return folder / "mine.csv"
 
 
-def features(given: Given) -> torch.Tensor:
+def features(given: Dataset) -> torch.Tensor:
     """(N, 8) float32 what the models take of the images."""
     return Cleaning(given, **MODEL, **SMALL).stages()[1].inputs.data.x
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from galc.data import dataset as data
+from galc.data.dataset import Dataset
+from galc.data.load import load
 
 
 def tree(root: Path, *files: str) -> Path:
@@ -16,7 +17,7 @@ def tree(root: Path, *files: str) -> Path:
     return root
 
 
-def named(loaded: data.MultiLabelData) -> dict[str, list[str]]:
+def named(loaded: Dataset) -> dict[str, list[str]]:
     """{folder and name of an image: its class names}"""
     rows = ([loaded.classes[k] for k in row.nonzero()[:, 0].tolist()] for row in loaded.labels)
     return {"/".join(file.parts[-2:]): names for file, names in zip(loaded.files, rows, strict=True)}
@@ -26,7 +27,7 @@ def test_each_folder_is_a_class_and_tags_add_labels(tmp_path):
     root = tree(tmp_path / "mine", "cat/1.png", "dog/1.png", "dog/deep/2.PNG", "ä b/3.jpg", ".hidden/4.png")
     (root / "cat" / "notes.txt").write_text("no image")
     (root / "tags.csv").write_text("image,labels\ndog/1.png,cat|zebra\n")
-    loaded = data.load(root)
+    loaded = load(root)
     assert loaded.classes == ("cat", "dog", "zebra", "ä b")
     assert named(loaded) == {
         "cat/1.png": ["cat"],
@@ -39,7 +40,7 @@ def test_each_folder_is_a_class_and_tags_add_labels(tmp_path):
 def test_a_loop_of_links_ends(tmp_path):
     root = tree(tmp_path / "mine", "cat/1.png")
     (root / "cat" / "again").symlink_to(root / "cat", target_is_directory=True)
-    assert named(data.load(root)) == {"cat/1.png": ["cat"]}
+    assert named(load(root)) == {"cat/1.png": ["cat"]}
 
 
 @pytest.mark.parametrize(
@@ -55,11 +56,11 @@ def test_tags_that_fit_no_image_are_refused(tmp_path, tags, message):
     root = tree(tmp_path / "mine", "cat/1.png", "dog/2.png")
     (root / "tags.csv").write_text(tags)
     with pytest.raises(ValueError, match=message):
-        data.load(root)
+        load(root)
 
 
 def test_a_folder_of_classes_has_no_test_part_and_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match="single file and has no test part"):
-        data.load(tree(tmp_path / "mine", "cat/1.png"), "test")
+        load(tree(tmp_path / "mine", "cat/1.png"), "test")
     with pytest.raises(FileNotFoundError, match="must hold one annotations"):
-        data.load(tree(tmp_path / "bare", "cat/none"))
+        load(tree(tmp_path / "bare", "cat/none"))

@@ -17,8 +17,8 @@ from test_data import coco_document, voc_xml, write_voc
 from torchvision.datasets import voc
 
 from galc import cli
-from galc.data import dataset as data
 from galc.data import download
+from galc.data.load import load
 
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -253,7 +253,7 @@ def test_the_command_makes_coco2014_loadable_over_a_breaking_connection(server, 
     monkeypatch.setattr(download.time, "sleep", lambda _: None)
     assert cli.main(["download", "coco2014", "--root", str(tmp_path)]) == 0
     assert f"sha256 {table[0].sha256}" in capsys.readouterr().out
-    assert [len(data.load("coco2014", part, root=tmp_path)) for part in ("train", "test")] == [3, 3]
+    assert [len(load("coco2014", part, root=tmp_path)) for part in ("train", "test")] == [4, 4]
     requests = len(server.asked)
     assert cli.main(["download", "coco2014", "--root", str(tmp_path)]) == 0
     assert len(server.asked) == requests  # complete: nothing is asked for again
@@ -270,7 +270,7 @@ def test_the_command_makes_voc2007_loadable(server, tmp_path, monkeypatch):
         monkeypatch.setitem(voc.DATASET_YEAR_DICT, key, entry | {"md5": hashlib.md5(content).hexdigest()})
     monkeypatch.setenv("GALC_DATA", str(tmp_path / "data"))
     assert cli.main(["download", "voc2007"]) == 0
-    assert [len(data.load("voc2007", part)) for part in ("train", "test")] == [1, 1]
+    assert [len(load("voc2007", part)) for part in ("train", "test")] == [1, 1]
 
 
 def test_the_command_reports_errors_in_one_line_and_exits_with_2(server, tmp_path, monkeypatch, capsys):

@@ -1,27 +1,24 @@
 """Corrected labels in the format that came in: what changes, and above all what does not."""
 
-import csv
 import json
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from saved import NAMES, ROWS, write_saved
 
-from galc.clean.inputs import Given
-from galc.data import dataset as data
-from galc.data import formats
-from galc.data import hugging_face as saved_reader
+from galc.data import class_folders, csv, hugging_face
+from galc.data.load import load, write_like
 
 
-def wanted_of(source: Path, change=None, **options) -> tuple[formats.Wanted, tuple[str, ...]]:
+def wanted_of(source: Path, change=None, **options) -> tuple[dict[Path, list[str]], tuple[str, ...]]:
     """What a data set says, with ``change`` (image name -> class names) in its place."""
-    loaded = Given.of(data.load(source, **options), str(source))
-    names = {f: [loaded.classes[k] for k in r.nonzero()[:, 0].tolist()] for f, r in zip(loaded.files, loaded.labels, strict=True)}  # fmt: skip  # noqa: E501
-    for file in names:
-        names[file] = (change or {}).get(file.name, names[file])
+    loaded = load(source, **options)
+    names = {file: (change or {}).get(file.name, names) for file, names in loaded.names().items()}
     return names, loaded.classes
 
 
@@ -64,13 +61,13 @@ def coco(tmp_path: Path) -> Path:
 
 
 def test_coco_without_a_change_says_what_it_said(coco, tmp_path):
-    written = formats.write_like(coco, *wanted_of(coco), tmp_path / "out")
+    written = write_like(coco, *wanted_of(coco), tmp_path / "out")
     assert written.name == coco.name and json.loads(written.read_text()) == DOCUMENT
 
 
 def test_coco_keeps_every_field_that_does_not_change(coco, tmp_path):
     change = {"7.png": ["car"], "5.png": ["car", "dog"]}
-    written = formats.write_like(coco, *wanted_of(coco, change), tmp_path / "out")
+    written = write_like(coco, *wanted_of(coco, change), tmp_path / "out")
     document = json.loads(written.read_text())
     assert {k: v for k, v in document.items() if k != "annotations"} == {
         k: v for k, v in DOCUMENT.items() if k != "annotations"
@@ -86,7 +83,7 @@ def test_coco_keeps_every_field_that_does_not_change(coco, tmp_path):
 
 
 def test_an_image_without_a_size_is_measured(coco, tmp_path):
-    written = formats.write_like(coco, *wanted_of(coco, {"3.png": ["dog", "car"]}), tmp_path / "out")
+    written = write_like(coco, *wanted_of(coco, {"3.png": ["dog", "car"]}), tmp_path / "out")
     assert json.loads(written.read_text())["annotations"][-1]["bbox"] == [0, 0, 8, 6]
 
 
@@ -103,18 +100,18 @@ def csv_source(tmp_path: Path, content: bytes) -> Path:
 def test_a_csv_of_names_changes_where_labels_change_and_nowhere_else(tmp_path):
     content = b'\xef\xbb\xbfimage,labels\r\n"a.png","dog|cat"\r\n\r\n b.png , cat \r\nc.png,"d, or ""e"""\r\n'
     source = csv_source(tmp_path, content)
-    assert formats.write_like(source, *wanted_of(source), tmp_path / "out").read_bytes() == content
-    written = formats.write_like(source, *wanted_of(source, {"b.png": ["dog", "cat"]}), tmp_path / "out")
+    assert write_like(source, *wanted_of(source), tmp_path / "out").read_bytes() == content
+    written = write_like(source, *wanted_of(source, {"b.png": ["dog", "cat"]}), tmp_path / "out")
     assert written.read_bytes() == content.replace(b" b.png , cat ", b" b.png ,cat|dog")
 
 
 def test_a_csv_of_flags_keeps_its_columns_in_order_and_those_that_are_no_class(tmp_path):
     content = b"image,zebra,trusted,cat\na.png,1,1,0\nb.png, 0 ,0,1\nc.png,0,,0"
     source = csv_source(tmp_path, content)
-    options = {"ignore": ("trusted",)}
-    assert formats.write_like(source, *wanted_of(source, **options), tmp_path / "out").read_bytes() == content
+    options = {"trusted_column": "trusted"}
+    assert write_like(source, *wanted_of(source, **options), tmp_path / "out").read_bytes() == content
     change = {"a.png": ["cat"], "c.png": ["zebra"]}
-    written = formats.write_like(source, *wanted_of(source, change, **options), tmp_path / "out")
+    written = write_like(source, *wanted_of(source, change, **options), tmp_path / "out")
     assert written.read_bytes() == b"image,zebra,trusted,cat\na.png,0,1,1\nb.png, 0 ,0,1\nc.png,1,,0"
 
 
@@ -128,12 +125,12 @@ def test_whatever_classes_are_called_a_csv_comes_back_as_wanted(tmp_path, before
     for name in "ab":
         picture(tmp_path / f"{name}.png")
     source = tmp_path / "any.csv"
-    with open(source, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["image", "labels"], *(["ab"[n] + ".png", "|".join(before[n])] for n in range(2))])
+    table = pd.DataFrame({"image": ["a.png", "b.png"], "labels": ["|".join(names) for names in before]})
+    table.to_csv(source, index=False)
     classes = sorted(set().union(*before, *after))
     wanted = {tmp_path / "a.png": after[0], tmp_path / "b.png": after[1]}
-    written = formats.write_csv(source, tmp_path, wanted, classes, tmp_path / "out.csv")
-    again = data.load(written, images=tmp_path)
+    written = csv.write(source, tmp_path, wanted, classes, tmp_path / "out.csv")
+    again = load(written, images=tmp_path, classes=classes)
     rows = [{again.classes[k] for k in row.nonzero()[:, 0].tolist()} for row in again.labels]
     assert rows == [set(names) for names in after]
 
@@ -146,7 +143,7 @@ def test_folders_of_classes_are_sorted_anew_with_tags_for_the_rest(tmp_path):
     for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/sub/3.png"):
         picture(source / name)
     wanted = dict(zip(sorted(source.rglob("*.png")), (["dog"], ["cat", "dog"], [], ["zebra", "dog"]), strict=True))
-    written = formats.write_like(source, wanted, ("cat", "dog", "zebra"), tmp_path / "out")
+    written = write_like(source, wanted, ("cat", "dog", "zebra"), tmp_path / "out")
     files = {str(file.relative_to(written)) for file in written.rglob("*.png")}
     assert files == {"dog/cat/1.png", "cat/2.png", "dog/sub/3.png"}
     assert (written / "unlabelled.txt").read_text() == "dog/1.png\n"
@@ -158,20 +155,20 @@ def test_folders_of_classes_are_sorted_anew_with_tags_for_the_rest(tmp_path):
 def test_a_saved_data_set_changes_in_its_labels_alone(tmp_path):
     source = write_saved(tmp_path / "mine")
     names, classes = wanted_of(source)
-    files = saved_reader.files_of(source)
+    files = load(source).files
     names[files[0]], names[files[2]] = ["dog"], ["ü", "cat"]
-    written = formats.write_like(source, names, classes, tmp_path / "out")
-    before, after = (saved_reader.read(part)[0] for part in (source, written))
+    written = write_like(source, names, classes, tmp_path / "out")
+    before, after = (pa.concat_tables(hugging_face._tables(part)[0]) for part in (source, written))
     assert after["labels"].to_pylist() == [[1], ROWS[1], [2, 0], ROWS[3]]
     assert after.schema.equals(before.schema, check_metadata=True)
     assert after.drop_columns("labels").equals(before.drop_columns("labels"))
     state = json.loads((written / "state.json").read_text())
     assert state["_fingerprint"] != "0123456789abcdef" and len(state["_fingerprint"]) == 16
-    assert data.load(written).classes == tuple(NAMES)
+    assert load(written).classes == tuple(NAMES)
 
 
 def test_a_full_disk_leaves_what_was_there(coco, tmp_path, monkeypatch):
-    written = formats.write_like(coco, *wanted_of(coco), tmp_path / "out")
+    written = write_like(coco, *wanted_of(coco), tmp_path / "out")
     before = written.read_bytes()
 
     def full(*_, **__):
@@ -179,7 +176,7 @@ def test_a_full_disk_leaves_what_was_there(coco, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space left"):
-        formats.write_like(coco, *wanted_of(coco, {"7.png": ["car"]}), tmp_path / "out")
+        write_like(coco, *wanted_of(coco, {"7.png": ["car"]}), tmp_path / "out")
     assert written.read_bytes() == before and [file.name for file in (tmp_path / "out").iterdir()] == [coco.name]
 
 
@@ -188,7 +185,7 @@ def test_folders_that_fail_midway_leave_what_was_there(tmp_path, monkeypatch):
     for name in ("cat/1.png", "dog/2.png"):
         picture(source / name)
     names, classes = wanted_of(source)
-    written = formats.write_like(source, names, classes, tmp_path / "out")
+    written = write_like(source, names, classes, tmp_path / "out")
     before = sorted(written.rglob("*"))
     calls = []
 
@@ -197,7 +194,7 @@ def test_folders_that_fail_midway_leave_what_was_there(tmp_path, monkeypatch):
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(formats, "_link", fail)
+    monkeypatch.setattr(class_folders, "_link", fail)
     with pytest.raises(OSError, match="No space left"):
-        formats.write_like(source, names, classes, tmp_path / "out")
+        write_like(source, names, classes, tmp_path / "out")
     assert sorted(written.rglob("*")) == before and [p.name for p in (tmp_path / "out").iterdir()] == ["mine"]

@@ -22,7 +22,8 @@ from torch import nn
 from galc import store
 from galc.data import backbones as backbone
 from galc.data import images
-from galc.data.dataset import MultiLabelData, load
+from galc.data.dataset import Dataset
+from galc.data.load import load
 
 TINY = "test_efficientnet.r160_in1k"
 SIZE = 32
@@ -33,12 +34,12 @@ def noise_image(seed: int, width: int = 40, height: int = 24) -> Image.Image:
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def data_of(files: list[Path]) -> MultiLabelData:
-    return MultiLabelData("made", ("x",), ("",), tuple(files), torch.ones(len(files), 1, dtype=torch.bool))
+def data_of(files: list[Path]) -> Dataset:
+    return Dataset("made", ("x",), tuple(files), torch.ones(len(files), 1, dtype=torch.bool))
 
 
 @pytest.fixture
-def pictures(tmp_path) -> MultiLabelData:
+def pictures(tmp_path) -> Dataset:
     """Eleven JPEGs: two batches of features and a rest."""
     files = [tmp_path / f"{n}.jpg" for n in range(11)]
     for n, file in enumerate(files):
@@ -253,7 +254,7 @@ def test_a_stop_before_the_checksum_leaves_an_entry_that_is_not_trusted(pictures
 
 
 @pytest.fixture
-def many(tmp_path, monkeypatch) -> MultiLabelData:
+def many(tmp_path, monkeypatch) -> Dataset:
     """As `pictures`, in a world where each image is a batch and every second one reaches the disk."""
     monkeypatch.setattr(images, "LARGE", 1)
     monkeypatch.setattr(images, "SYNC", 2)
@@ -263,7 +264,7 @@ def many(tmp_path, monkeypatch) -> MultiLabelData:
     return data_of(files)
 
 
-def interrupted(data: MultiLabelData, at: int, monkeypatch, by: BaseException) -> list[int]:
+def interrupted(data: Dataset, at: int, monkeypatch, by: BaseException) -> list[int]:
     """Decode with one worker until image ``at``; the numbers of the images that were read."""
     read, seen = images.read_image, []
 
@@ -313,7 +314,7 @@ def test_without_a_whole_note_decoding_starts_anew(many, damage, monkeypatch, pr
     np.testing.assert_array_equal(images.decode(many, SIZE), expected)
 
 
-def decode_until_killed(data: MultiLabelData) -> None:
+def decode_until_killed(data: Dataset) -> None:
     images.LARGE, images.SYNC, images.AHEAD, read = 1, 2, 1, images.read_image
 
     def killing(file, size):
@@ -350,7 +351,7 @@ def test_two_that_want_the_same_images_decode_them_once(pictures, monkeypatch):
 # --- backbones -----------------------------------------------------------------------------------------------------
 
 
-def normalised(data: MultiLabelData, size: int, mean, std) -> torch.Tensor:
+def normalised(data: Dataset, size: int, mean, std) -> torch.Tensor:
     pixels = torch.from_numpy(np.stack([images.read_image(file, size) for file in data.files]))
     return (pixels.permute(0, 3, 1, 2) / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 

@@ -104,7 +104,7 @@ def test_the_column_that_names_the_images_cannot_mark_them(source):
 
 def test_a_column_holds_0_and_1_alone(source):
     text = "image,cat,checked\nx/a.png,1,yes\n"
-    with pytest.raises(ValueError, match="column 'checked': must be 0 or 1, got 'yes'"):
+    with pytest.raises(ValueError, match="column 'checked': the value must be 0 or 1, got 'yes'"):
         load(write(source, "flags.csv", text), trusted_column="checked")
 
 

@@ -16,7 +16,7 @@ import torch
 import galc.training.crossfit
 from galc import metrics, store
 from galc.checks import check_transition
-from galc.data.dataset import MultiLabelData
+from galc.data.dataset import Dataset
 from galc.estimators.base import calibrated_regulators
 from galc.methods import filtering
 from galc.methods.base import METHODS
@@ -237,7 +237,7 @@ def test_the_image_that_leaves_no_room_for_noise_is_named(tiny):
     its = Study(checked(tiny))
     labels = its.train.labels.clone()
     labels[its.split.silver[4]] = True
-    train = MultiLabelData("full", its.train.classes, its.train.groups, its.train.files, labels)
+    train = Dataset("full", its.train.classes, its.train.files, labels)
     its.inputs.__dict__["data"] = dataclasses.replace(its.inputs.data, train=train)
     with pytest.raises(
         ValueError, match=rf"{train.files[its.split.silver[4]].name} has all 7 classes.*leave the image"
