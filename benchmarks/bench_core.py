@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from galc.estimators.base import galc_slr
+from galc.estimators.algorithm_1 import algorithm_1
 from galc.losses.asl import AsymmetricLoss
 from galc.losses.forward import forward_asl, forward_bce, posterior
 from galc.metrics import average_precision, best_threshold, evaluate
@@ -59,7 +59,7 @@ def main(archive: str | None = None) -> None:
         ("inject, symmetric 0.6", whole, lambda: flip(labels, noise, seed=0)),
         ("inject, pair flip 0.4", whole, lambda: flip(labels, pair_flip(CLASSES, 0.4), seed=0)),
         ("observed", whole, lambda: observed(labels, flips)),
-        ("galc_slr", whole, lambda: galc_slr(scores, labels, torch.full((CLASSES, CLASSES), 1 / CLASSES))),
+        ("algorithm_1", whole, lambda: algorithm_1(scores, labels, torch.full((CLASSES, CLASSES), 1 / CLASSES))),
         ("posterior", whole, lambda: posterior(scores, labels, noise)),
         ("evaluate", part, lambda: evaluate(scores[test], labels[test])),
         ("average_precision", part, lambda: average_precision(scores[test], labels[test])),

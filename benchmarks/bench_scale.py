@@ -24,7 +24,7 @@ import torch
 from galc import store
 from galc.data.pictograms.labels import sample
 from galc.estimators import attribution
-from galc.estimators.base import matrix_error
+from galc.estimators.errors import matrix_error
 from galc.estimators.label_sets import LabelSets
 from galc.methods import filtering
 from galc.noise.model import Noise, inject, symmetric

@@ -18,8 +18,9 @@ from galc.clean.context import InContext, as_noisy, heard
 from galc.clean.result import ENOUGH
 from galc.data.dataset import Dataset
 from galc.data.split import Split
+from galc.estimators.base import Estimate
 from galc.methods import objectives
-from galc.noise.model import Noise, parts
+from galc.noise.model import Noise
 from galc.study.inputs import Data
 from galc.study.params import Params
 from galc.study.stages import EVERYTHING, FOLDED, ONCE, Log, Stages
@@ -108,8 +109,8 @@ class OwnStages:
 
     def _forward(self) -> tuple[Tensor, Loss]:
         """The labels as given, and the loss that corrects for the first estimate of the noise."""
-        transition, added = parts(self.start)
-        task = objectives.Task(transition, loss="bce", added=added)
+        start = Estimate.of(self.start)
+        task = objectives.Task(start.arrivals, loss="bce", added=start.appearing)
         return self.given.labels.float(), objectives.corrected("forward-bce", task)
 
     def _in_context(self, number: int, noise: Noise, targets: Tensor, loss: Loss) -> Tensor:

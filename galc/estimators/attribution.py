@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from galc.estimators.base import ALL_BUT_INSTANCE, ONE_RATE, Estimate, Evidence, estimator
 from galc.estimators.label_sets import Counts, LabelSets
 from galc.noise.model import Noise, symmetric
 
@@ -129,6 +130,11 @@ def estimate(clean: Tensor, noisy: Tensor) -> Noise:
     return fit(sets, choose(sets))
 
 
+@estimator("attribution", needs=("silver_posterior", "silver_labels"), scope=ALL_BUT_INSTANCE)
+def _attribution(evidence: Evidence) -> Estimate:
+    return Estimate.of(estimate(evidence.silver_posterior, evidence.silver_labels))
+
+
 # --- one rate for all classes, by least squares ---------------------------------------------------------------------
 
 
@@ -166,3 +172,8 @@ def pooled(clean: Tensor, noisy: Tensor) -> Tensor:
     """Symmetric C (K, K) at the pooled rate; rows sum to 1. For noise that keeps an image's number of labels."""
     rate = pooled_rate(match_counts(clean, noisy.sum(1)), noisy)
     return symmetric(noisy.shape[1], rate).float()
+
+
+@estimator("pooled-rate", needs=("silver_posterior", "silver_labels"), scope=ONE_RATE)
+def _pooled(evidence: Evidence) -> Estimate:
+    return Estimate(pooled(evidence.silver_posterior, evidence.silver_labels))

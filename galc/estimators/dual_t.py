@@ -18,9 +18,11 @@ Where the scores rank an image's clean labels first, the first factor is the ide
 Otherwise the model's errors stand in both factors: y~ is taken for independent of y given y', which it is not.
 """
 
+import torch
 from torch import Tensor
 
 from galc.checks import check_labels, check_scores
+from galc.estimators.base import Estimate, Evidence, estimator
 from galc.noise.model import observed
 
 
@@ -43,3 +45,14 @@ def intermediate(scores: Tensor, labels: Tensor) -> Tensor:
     labels = check_labels(labels)
     rank = check_scores(scores, labels).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return rank < labels.sum(1, keepdim=True)
+
+
+TRUSTED = ("gold_logits", "gold_labels", "single_logits", "single_labels")
+
+
+@estimator("dual-t", needs=(*TRUSTED, "silver_logits", "silver_labels"))
+def _dual_t(evidence: Evidence) -> Estimate:
+    trusted = [
+        torch.cat([getattr(evidence, f"{of}_{what}") for of in ("gold", "single")]) for what in ("logits", "labels")
+    ]
+    return Estimate(dual_t(*trusted, evidence.silver_logits, evidence.silver_labels))

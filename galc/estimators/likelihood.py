@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from galc.estimators.attribution import INFINITE, match_counts, pooled_rate
+from galc.estimators.base import Estimate, Evidence, estimator
 from galc.noise.model import symmetric
 
 KAPPA_RATES = (30.0, 300.0, INFINITE)  # labels a class
@@ -109,3 +110,8 @@ def _log_prior(odds: Tensor, targets: Tensor, rate: float, kappa_rate: float, ka
         log_targets = targets.masked_fill(eye, -torch.inf).log_softmax(1).masked_fill(eye, 0)
         value = value + kappa_target * log_targets.sum() / (len(odds) - 1)
     return value
+
+
+@estimator("likelihood", needs=("silver_posterior", "silver_labels"))
+def _likelihood(evidence: Evidence) -> Estimate:
+    return Estimate(estimate(evidence.silver_posterior, evidence.silver_labels))

@@ -82,7 +82,7 @@ class Runs:
         key = run, noise, name
         if key not in self._matrices:
             once = Study(self.runs[run].replace(noise=noise))  # lets go of the models' outputs afterwards
-            self._matrices[key] = once.estimate(name).double().numpy()
+            self._matrices[key] = once.estimate(name).transition.double().numpy()
         return self._matrices[key]
 
     def images(self, run: str, noise: float) -> dict[str, np.ndarray]:

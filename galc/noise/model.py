@@ -154,24 +154,6 @@ def none(num_classes: int) -> Noise:
     return Noise.of(torch.eye(num_classes, dtype=torch.float64))
 
 
-Estimate = Tensor | Noise  # C (K, K) alone, for noise that keeps the number of labels, or all of it
-
-
-def parts(estimate: Estimate | None) -> tuple[Tensor | None, Tensor | None]:
-    """An estimate as `galc.losses.forward` takes it: C (K, K), rows sum to 1 - removed, and added (K,); float32.
-
-    ``added`` is None where labels neither vanish nor appear; a matrix is left as it is, whatever it may be.
-    """
-    if not isinstance(estimate, Noise):
-        return estimate, None
-    return estimate.arrivals.float(), None if estimate.keeps_count else estimate.added.float()
-
-
-def whole(estimate: Estimate) -> Noise:
-    """An estimate as a `Noise`; a matrix alone only flips. Raises ValueError where its rows do not sum to 1."""
-    return estimate if isinstance(estimate, Noise) else Noise.of(estimate)
-
-
 class Injected(NamedTuple):
     """Labels and their noise: ``clean`` and ``noisy`` (N, K) bool, and what happened in between.
 

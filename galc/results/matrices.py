@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
-from scipy.special import expit
 
 SCALES = {"raw": "as estimated", "sigmoid": "sigmoid", "rows": "rows sum to 1"}
 ORDERS = ("data set", "frequency", "supercategory", "clustering")
@@ -29,26 +28,16 @@ def checked(matrix: ArrayLike, size: int, what: str, finite: bool = True) -> np.
 
 
 def scaled(matrix: np.ndarray, scale: str) -> np.ndarray:
-    """The matrix on another scale, as `galc.estimators.base.galc_slr` has them; (K, K).
-
-    "raw"      as it is
-    "sigmoid"  the sigmoid of each entry, as the paper prints Algorithm 1; no transition matrix
-    "rows"     clamped at 0, each row divided by its sum; the row of the identity where nothing is left
-
-    A row of the identity is the fallback of a class without images, and stays one on every scale. Raises ValueError
-    for another scale.
-    """
+    """A matrix (K, K) on a scale of `galc.estimators.algorithm_1.algorithm_1`. Raises ValueError for another one."""
     if scale not in SCALES:
         raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
     if scale == "raw":
         return matrix
-    identity = np.eye(len(matrix))
-    if scale == "sigmoid":
-        fallback = (matrix == identity).all(1, keepdims=True)
-        return np.where(fallback, identity, expit(matrix))
-    positive = matrix.clip(min=0)
-    total = positive.sum(1, keepdims=True)
-    return np.where(total > 1e-12, positive / total.clip(min=1e-12), identity)
+    import torch  # not above: figures of matrices do without
+
+    from galc.estimators.algorithm_1 import scaled
+
+    return scaled(torch.from_numpy(matrix), scale).numpy()
 
 
 def ordered(
@@ -145,12 +134,13 @@ def row_text(true: np.ndarray, estimate: np.ndarray, k: int, classes: Sequence[s
 
 
 def row_errors(estimate: ArrayLike, truth: ArrayLike) -> tuple[float, float]:
-    """Mean row L1 error, mean over i of Σ_j |Ĉ_ij − C_ij|, and mean diagonal error, mean over i of |Ĉ_ii − C_ii|."""
-    error = np.abs(np.asarray(estimate, dtype=float) - np.asarray(truth, dtype=float))
-    return float(error.sum(1).mean()), float(error.diagonal().mean())
+    """Mean row L1 error and mean diagonal error, as in `galc.estimators.errors.matrix_error`."""
+    from galc.estimators.errors import row_errors
+
+    return row_errors(np.asarray(estimate, dtype=float), np.asarray(truth, dtype=float))
 
 
 def matrix_text(true: np.ndarray, estimate: np.ndarray) -> str:
-    """The mean errors of a whole matrix, as in `galc.estimators.base.matrix_error`."""
+    """The mean errors of a whole matrix, as in `galc.estimators.errors.matrix_error`."""
     row_error, diagonal_error = row_errors(estimate, true)
     return f"mean row L1 error {row_error:.3f}, mean diagonal error {diagonal_error:.3f}"

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from galc import metrics, store
-from galc.estimators import base as estimator
+from galc.estimators import base as estimators
+from galc.estimators.base import Estimate
+from galc.estimators.errors import matrix_error, rate_error
 from galc.methods import filtering, objectives, reweighting
 from galc.methods.base import METHODS, Method
 from galc.methods.refinement import Refined
-from galc.noise.model import Estimate, Noise, parts, whole
 from galc.study.inputs import Inputs
 from galc.study.params import Params
 from galc.study.record import RunRecord, environment
@@ -63,13 +64,13 @@ class Study(Stages):
     def limits(self) -> list[str]:
         """What the method's estimator cannot say of this noise."""
         name = METHODS[self.params.method].estimator
-        text = estimator.limits(name, self.inputs.kind) if name else ""
+        text = estimators.limits(name, self.inputs.kind) if name else ""
         return [text] if text else []
 
     def _run(self) -> tuple[dict, dict]:
         method, checkpoint = METHODS[self.params.method], self._checkpoint("run", self.run_key)
-        estimated = self.estimated(method.estimator) if method.estimator else None
-        data, loss = self._corrected(method, estimated)
+        estimate = self.estimate(method.estimator) if method.estimator else None
+        data, loss = self._corrected(method, estimate)
         self.say(f"step 3: training g, {method.title}")
         choose = self.gold_mAP if method.gold_stop else None
         done = self.fit(data, loss, checkpoint, method.dropout, choose, mixup=method.mixup)
@@ -93,11 +94,11 @@ class Study(Stages):
                 "ema_mAP": self.monitor(done.ema)["mAP"],
             }
         )
-        estimate = self.estimate(method.estimator) if method.estimator else None
         if estimate is not None:
-            errors = estimator.matrix_error(estimate, self.inputs.true)
-            if isinstance(estimated, Noise):
-                errors |= estimator.rate_error(estimated, self.inputs.noise_model)
+            matrix = estimate.transition.float()
+            errors = matrix_error(matrix, self.inputs.true)
+            if estimate.has_rates:
+                errors |= rate_error(estimate.noise, self.inputs.noise_model)
             summary |= {f"C_{k}": v for k, v in errors.items()}
         details = {
             "params": self.params.model_dump(),
@@ -108,7 +109,7 @@ class Study(Stages):
             "split": self.inputs.split_digest,
             **environment(),
         }
-        arrays = {"scores": scores.numpy()} | ({} if estimate is None else {"estimate": estimate.numpy()})
+        arrays = {"scores": scores.numpy()} | ({} if estimate is None else {"estimate": matrix.numpy()})
         checkpoint.unlink(missing_ok=True)
         return arrays, {"summary": summary, "history": done.history, "details": details}
 
@@ -135,14 +136,14 @@ class Study(Stages):
             return data, self._refined(method, data, estimate)
         if relabel or method.correction is None:
             return data, objectives.plain(method.loss)
-        transition, added = parts(estimate)
+        transition, added = (estimate.arrivals, estimate.appearing) if estimate else (None, None)
         task = objectives.Task(transition, *data.targets.shape, self.params.epochs, method.loss, added)
         return data, objectives.corrected(method.correction, task)
 
     def _refined(self, method: Method, data: TrainingSet, estimate: Estimate) -> Refined:
         """The loss of posterior labels that are revised in training."""
         q, given = self.noisy_posterior[data.index], self.observed[data.index]
-        return Refined(objectives.PLAIN[method.loss], whole(estimate), q, given, data.targets, data.trusted)
+        return Refined(objectives.PLAIN[method.loss], estimate.noise, q, given, data.targets, data.trusted)
 
     def _images(self, method: Method) -> Tensor:
         """Index of the images that a method trains on."""
@@ -171,7 +172,7 @@ class Study(Stages):
         silver = self.split.silver
         weights = torch.ones(self.train.labels.shape)
         known = self.shifted(self.noisy_posterior[silver], self.silver_labels, estimate)
-        weights[silver] = reweighting.importance(known, self.silver_labels, *parts(estimate))
+        weights[silver] = reweighting.importance(known, self.silver_labels, estimate.arrivals, estimate.appearing)
         return weights
 
     def plausible(self, _: None = None) -> Tensor:

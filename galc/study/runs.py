@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from galc import store
-from galc.estimators import base as estimator
+from galc.estimators.base import named
+from galc.estimators.errors import matrix_error
 from galc.methods.base import METHODS
 from galc.progress import track
 from galc.study import run as study
@@ -137,12 +138,12 @@ def at_hand(points: Sequence[Params], names: Sequence[str]) -> list[str]:
     Posteriors of noisy images take a cross-fitting of their own, which a study has where one of its methods needs it.
     """
     used = {METHODS[point.method].estimator for point in points} - {None}
-    asks = {name: "silver_posterior" in estimator.needs(name) for name in {*names, *used}}
+    asks = {name: "silver_posterior" in named(name).needs for name in {*names, *used}}
     return [name for name in names if not asks[name] or any(asks[one] for one in used)]
 
 
 def estimator_errors(points: Sequence[Params], names: Sequence[str]) -> pd.DataFrame:
-    """One row an estimator and point: how far its C is from the injected one (`galc.estimators.base.matrix_error`).
+    """One row an estimator and point: how far its C is from the injected one (`galc.estimators.errors.matrix_error`).
 
     Columns: estimator, noise, seed, whatever else differs between the points, and the errors. The silver models and
     posteriors come from the cache where runs have left them. Points that differ in their method alone count once.
@@ -153,7 +154,9 @@ def estimator_errors(points: Sequence[Params], names: Sequence[str]) -> pd.DataF
         stages = study.Study(point)
         del own["method"]
         for name in names:
-            rows.append({"estimator": name} | own | estimator.matrix_error(stages.estimate(name), stages.inputs.true))
+            rows.append(
+                {"estimator": name} | own | matrix_error(stages.estimate(name).transition.float(), stages.inputs.true)
+            )
     return pd.DataFrame(rows)
 
 

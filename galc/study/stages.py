@@ -7,7 +7,7 @@ computes it: shared stages are computed once, whoever asks first, and a result i
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from galc import metrics, store
 from galc.data.dataset import Dataset
 from galc.data.split import Split
 from galc.estimators import attribution
-from galc.estimators import base as estimator
+from galc.estimators import base as estimators
+from galc.estimators.base import Estimate, Evidence
 from galc.estimators.label_sets import LabelSets
 from galc.losses.asl import calibrate_logits
 from galc.methods import objectives
-from galc.noise.model import Estimate, Noise, parts, whole
 from galc.study.inputs import Inputs
 from galc.study.params import Params
 from galc.study.stage_cache import Costs
@@ -34,8 +34,6 @@ from galc.training.models import predict
 Log = Callable[[str], None] | None
 # what decides a result by its code: whole folders, and two modules that all import; figures and reports do not
 SCIENCE = ("losses", "noise", "estimators", "training", "methods", "study", "checks.py", "metrics.py")
-
-PARTS = ("transition", "removed", "added")  # of an estimate that is a whole Noise
 
 # Of the key of a stage. What else decides what models are given (data set, image size, weights, ...) is in the digest
 # of the inputs, by content.
@@ -237,8 +235,9 @@ class Stages:
         key = self.key(EVERYTHING, FOLDED)
 
         def compute() -> Tensor:
-            start = attribution.estimate(self.clean_posterior[self.split.silver], self.silver_labels)
-            rate = 1 - float(start.arrivals.diagonal().mean())
+            h = self.clean_posterior[self.split.silver]
+            start = Estimate.of(attribution.estimate(h, self.silver_labels))
+            rate = 1 - float(start.noise.arrivals.diagonal().mean())
             self.say(f"cross-fitting on all images, corrected by a first C (of a label, {rate:.3f} do not stay)")
             logits = self.crossfit("noisy", key, self._everything(), _forward(start))
             return self.calibrated(torch.stack([logits, torch.logit(self.clean_posterior, eps=1e-6)]))
@@ -252,7 +251,8 @@ class Stages:
         cross-fitting, a calibration and Bayes' rule within the other folds alone. The estimate of the noise is one
         for all folds, a count over all noisy labels.
         """
-        digest = store.array_digest(*(part.numpy() for part in parts(estimate) if part is not None))
+        its = [part.numpy() for part in (estimate.arrivals, estimate.appearing) if part is not None]
+        digest = store.array_digest(*its)
         key = self.key(EVERYTHING, FOLDED) | {"estimate": digest}
         gold = torch.zeros(len(self.train), dtype=torch.bool)
         gold[self.split.gold] = True
@@ -282,50 +282,41 @@ class Stages:
 
     def posterior_labels(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
         """P(clean label | observed labels, x) (n, K) from q, ``known`` (n, K), and the observed ``labels`` (n, K)."""
-        return LabelSets(known, labels).posterior(whole(estimate))
+        return LabelSets(known, labels).posterior(estimate.noise)
 
     def shifted(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
         """q, ``known`` (n, K), shifted to each image's number of ``labels`` (n, K) where the noise keeps it."""
-        return known if parts(estimate)[1] is not None else attribution.match_counts(known, labels.sum(1))
+        return known if estimate.appearing is not None else attribution.match_counts(known, labels.sum(1))
 
-    def evidence(self) -> dict[str, Callable[[], Tensor]]:
-        """What estimators may ask for, by the names of their arguments; nothing is computed before it is asked."""
+    def evidence(self) -> Evidence:
+        """What estimators may ask for; nothing is computed before it is asked."""
         gold, single, silver = self.split.gold, self.split.single, self.split.silver
         logits = lambda index: torch.from_numpy(self.silver.arrays["logits"])[index]  # noqa: E731
-        return {
-            "noise": lambda: self.inputs.noise_model,
-            "true": lambda: self.inputs.true,
-            "gold_logits": lambda: logits(gold),
-            "gold_labels": lambda: self.train.labels[gold],
-            "single_logits": lambda: logits(single),
-            "single_labels": lambda: self.train.labels[single],
-            "gold_clean": lambda: self.clean_posterior[gold],
-            "single_clean": lambda: self.clean_posterior[single],
-            "silver_logits": lambda: logits(silver),
-            "silver_labels": lambda: self.silver_labels,
-            "silver_posterior": lambda: self.noisy_posterior[silver],
-        }
+        return Evidence(
+            gold_logits=lambda: logits(gold),
+            gold_labels=lambda: self.train.labels[gold],
+            gold_clean=lambda: self.clean_posterior[gold],
+            single_logits=lambda: logits(single),
+            single_labels=lambda: self.train.labels[single],
+            single_clean=lambda: self.clean_posterior[single],
+            silver_logits=lambda: logits(silver),
+            silver_labels=lambda: self.silver_labels,
+            silver_posterior=lambda: self.noisy_posterior[silver],
+            noise=lambda: self.inputs.noise_model,
+        )
 
-    def estimate(self, name: str) -> Tensor:
-        """Step 2: C by the named estimator, (K, K); of labels that are not removed, where it knows of such."""
-        estimate = self.estimated(name)
-        return estimate.transition.float() if isinstance(estimate, Noise) else estimate
-
-    def estimated(self, name: str) -> Estimate:
-        """Step 2: all that the named estimator says, C (K, K) or a whole `galc.noise.model.Noise`."""
-        wanted = estimator.needs(name)
+    def estimate(self, name: str) -> Estimate:
+        """Step 2: what the named estimator says of the noise."""
+        estimators.named(name)  # a name that is none is an error before any training
         key = self.key(EVERYTHING, ONCE + FOLDED) | {"estimator": name}
 
         def compute():
-            evidence = self.evidence()
-            estimate = estimator.estimate(name, **{need: evidence[need]() for need in wanted})
-            if isinstance(estimate, Noise):
-                return {part: getattr(estimate, part).numpy() for part in PARTS}, {}
-            return {"transition": estimate.numpy()}, {}
+            found = estimators.estimate(name, self.evidence())
+            arrays = {part.name: getattr(found, part.name) for part in fields(found)}
+            return {name: part.numpy() for name, part in arrays.items() if part is not None}, {}
 
         arrays = self.costs.cached("estimate", key, compute).arrays
-        parts = [torch.from_numpy(arrays[part]) for part in PARTS if part in arrays]
-        return Noise(*parts) if len(parts) > 1 else parts[0]
+        return Estimate(**{part: torch.from_numpy(array) for part, array in arrays.items()})
 
     def calibrated(self, logits: Tensor) -> Tensor:
         """(N, K) probabilities of logits (N, K), or of several sources (sources, N, K), by the gold images."""
@@ -356,5 +347,5 @@ class Stages:
 
 def _forward(estimate: Estimate) -> Loss:
     """BCE, forward-corrected by an estimate for all but trusted images."""
-    transition, added = parts(estimate)
+    transition, added = estimate.arrivals, estimate.appearing
     return objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))

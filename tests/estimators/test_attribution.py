@@ -23,7 +23,7 @@ from galc.estimators.attribution import (
     pooled,
     pooled_rate,
 )
-from galc.estimators.base import matrix_error
+from galc.estimators.errors import matrix_error
 from galc.estimators.label_sets import Counts, LabelSets
 from galc.noise.model import Noise, inject, pair_flip, symmetric
 

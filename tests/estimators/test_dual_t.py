@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from galc.checks import check_transition
-from galc.estimators.base import matrix_error
 from galc.estimators.dual_t import dual_t, intermediate
+from galc.estimators.errors import matrix_error
 from galc.noise.model import inject, observed, pair_flip, symmetric
 
 K = 10

@@ -7,22 +7,21 @@ from hypothesis import strategies as st
 
 from galc.checks import check_transition
 from galc.estimators import attribution, likelihood
+from galc.estimators.algorithm_1 import algorithm_1, fallback_rows, glc, regulators
 from galc.estimators.base import (
     ESTIMATORS,
     LIMITS,
-    SCOPES,
-    calibrated_regulators,
+    MATRIX,
+    Estimate,
+    Evidence,
     estimate,
-    fallback_rows,
-    galc_slr,
-    glc,
+    estimator,
     limits,
-    matrix_error,
-    needs,
-    rate_error,
-    regulators,
+    named,
 )
+from galc.estimators.calibrated import calibrated_regulators
 from galc.estimators.dual_t import dual_t
+from galc.estimators.errors import matrix_error, rate_error
 from galc.losses.asl import calibrate, calibrate_logits
 from galc.noise.kinds import KINDS, NATURES
 from galc.noise.model import Noise, pair_flip, symmetric
@@ -42,7 +41,7 @@ def literal_regulators(softmax, labels):
     return torch.tensor([[v / n if n else 1 / k for v in row] for row, n in zip(total, count, strict=True)])
 
 
-def literal_galc_slr(sigmoid, labels, reg, scale):
+def literal_algorithm_1(sigmoid, labels, reg, scale):
     """Algorithm 1, lines 17-38, image by image and label by label."""
     k = labels.shape[1]
     result = torch.eye(k)
@@ -92,8 +91,8 @@ def test_algorithm_1_equals_its_literal_transcription(seed, scale):
     reg = regulators(*single_label(seed))
     torch.testing.assert_close(reg, literal_regulators(*single_label(seed)), rtol=1e-5, atol=1e-6)
     scores, labels = multi_label(seed)
-    expected = literal_galc_slr(scores, labels, reg, scale)
-    torch.testing.assert_close(galc_slr(scores, labels, reg, scale), expected, rtol=1e-4, atol=1e-5)
+    expected = literal_algorithm_1(scores, labels, reg, scale)
+    torch.testing.assert_close(algorithm_1(scores, labels, reg, scale), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_algorithm_1_on_a_case_worked_by_hand():
@@ -102,9 +101,9 @@ def test_algorithm_1_on_a_case_worked_by_hand():
     labels = torch.tensor([[True, True], [True, False]])
     # row 0: image 0 gives (1, .5) - (.5, .5) + (.75, .25) = (1.25, .25), image 1 gives (.5, 0); row 1: image 0 only
     raw = torch.tensor([[0.875, 0.125], [0.75, 0.75]])
-    torch.testing.assert_close(galc_slr(scores, labels, reg, "raw"), raw)
-    torch.testing.assert_close(galc_slr(scores, labels, reg), raw.sigmoid())
-    torch.testing.assert_close(galc_slr(scores, labels, reg, "rows"), torch.tensor([[0.875, 0.125], [0.5, 0.5]]))
+    torch.testing.assert_close(algorithm_1(scores, labels, reg, "raw"), raw)
+    torch.testing.assert_close(algorithm_1(scores, labels, reg), raw.sigmoid())
+    torch.testing.assert_close(algorithm_1(scores, labels, reg, "rows"), torch.tensor([[0.875, 0.125], [0.5, 0.5]]))
 
 
 def test_classes_without_images_get_the_documented_rows_and_are_named():
@@ -114,13 +113,13 @@ def test_classes_without_images_get_the_documented_rows_and_are_named():
     torch.testing.assert_close(reg[-1], torch.full((K,), 1 / K))
     scores, labels = multi_label(0)
     assert fallback_rows(labels).tolist() == [False, False, True, False, False]
-    for matrix in (*(galc_slr(scores, labels, reg, s) for s in ("sigmoid", "raw", "rows")), glc(scores, labels)):
+    for matrix in (*(algorithm_1(scores, labels, reg, s) for s in ("sigmoid", "raw", "rows")), glc(scores, labels)):
         assert matrix[2].tolist() == torch.eye(K)[2].tolist()
 
 
 def test_a_row_without_positive_entries_is_the_identity_row():
     labels = torch.tensor([[True, True]])
-    matrix = galc_slr(torch.zeros(1, 2), labels, torch.tensor([[0.0, 0.0], [0.5, 0.5]]), "rows")
+    matrix = algorithm_1(torch.zeros(1, 2), labels, torch.tensor([[0.0, 0.0], [0.5, 0.5]]), "rows")
     assert matrix[0].tolist() == [1.0, 0.0]
     check_transition(matrix)
 
@@ -130,10 +129,10 @@ def test_a_row_without_positive_entries_is_the_identity_row():
 def test_rows_and_glc_are_transition_matrices_and_the_papers_form_is_not(seed):
     scores, labels = multi_label(seed)
     reg = regulators(*single_label(seed))
-    check_transition(galc_slr(scores, labels, reg, "rows"), K)
+    check_transition(algorithm_1(scores, labels, reg, "rows"), K)
     check_transition(glc(scores, labels), K)
     with pytest.raises(ValueError, match="does not sum to 1"):
-        check_transition(galc_slr(scores, labels, reg, "sigmoid"))
+        check_transition(algorithm_1(scores, labels, reg, "sigmoid"))
 
 
 def test_glc_is_the_normalised_mean_score_of_each_class():
@@ -175,15 +174,15 @@ def test_bad_input_is_named():
         regulators(softmax, two)
     broken = scores.clone()
     broken[3, 1] = float("nan")
-    for call in (lambda: galc_slr(broken, labels, reg), lambda: glc(broken, labels)):
+    for call in (lambda: algorithm_1(broken, labels, reg), lambda: glc(broken, labels)):
         with pytest.raises(ValueError, match="row 3, class 1"):
             call()
     with pytest.raises(ValueError, match="differ in shape"):
-        galc_slr(scores[1:], labels, reg)
+        algorithm_1(scores[1:], labels, reg)
     with pytest.raises(ValueError, match=r"regulators must be a finite \(5, 5\)"):
-        galc_slr(scores, labels, reg[:4])
+        algorithm_1(scores, labels, reg[:4])
     with pytest.raises(ValueError, match="sigmoid, raw, rows"):
-        galc_slr(scores, labels, reg, "softmax")
+        algorithm_1(scores, labels, reg, "softmax")
     with pytest.raises(ValueError, match="not logits"):
         glc(scores - 1, labels)
     with pytest.raises(ValueError, match="differ in shape"):
@@ -285,13 +284,12 @@ def evidence() -> dict:
         "silver_posterior": torch.rand(60, K, generator=generator),
         "silver_logits": torch.randn(60, K, generator=generator),
         "silver_labels": silver,
-        "true": pair_flip(K, 0.3),
         "noise": Noise.of(pair_flip(K, 0.3)),
     }
 
 
 DIRECT = {
-    "true": lambda e: e["true"].float(),
+    "true": lambda e: e["noise"].transition.float(),
     "identity": lambda e: torch.eye(K),
     "algorithm-1": lambda e: literal_of(e, "sigmoid"),
     "algorithm-1-raw": lambda e: literal_of(e, "raw"),
@@ -315,61 +313,115 @@ DIRECT = {
 
 def literal_of(e, scale):
     reg = literal_regulators(e["single_logits"].softmax(1), e["single_labels"])
-    return literal_galc_slr(e["gold_logits"].sigmoid(), e["gold_labels"], reg, scale)
-
-
-def matrix_of(estimate):
-    return estimate.transition.float() if isinstance(estimate, Noise) else estimate
+    return literal_algorithm_1(e["gold_logits"].sigmoid(), e["gold_labels"], reg, scale)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_every_estimator_is_called_by_its_name_with_its_evidence(name):
-    matrix = matrix_of(estimate(name, **evidence()))
-    assert matrix.shape == (K, K) and matrix.dtype == torch.float32
-    torch.testing.assert_close(matrix, DIRECT[name](evidence()), rtol=1e-3, atol=1e-4)
+    found = estimate(name, Evidence(**evidence()))
+    assert found.transition.shape == found.arrivals.shape == (K, K) and found.arrivals.dtype == torch.float32
+    torch.testing.assert_close(found.transition.float(), DIRECT[name](evidence()), rtol=1e-3, atol=1e-4)
     if name not in ("algorithm-1", "algorithm-1-raw"):
-        check_transition(matrix, K)
+        check_transition(found.transition, K)
 
 
 def test_without_single_label_images_gold_images_are_the_regulators():
     e = evidence()
     none = {name: value[:0] if name.startswith("single") else value for name, value in e.items()}
     expected = calibrated_regulators(e["gold_logits"], e["gold_clean"], e["gold_labels"])
-    assert torch.equal(estimate("calibrated-regulators", **none), expected)
+    assert torch.equal(estimate("calibrated-regulators", Evidence(**none)).transition, expected)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_an_estimator_needs_what_it_says_and_no_more(name):
-    wanted = needs(name)
+    wanted = named(name).needs
     assert wanted and set(wanted) <= set(evidence())
-    own = {need: evidence()[need] for need in wanted}
-    assert torch.equal(matrix_of(estimate(name, **own)), matrix_of(estimate(name, **evidence())))
+    own, everything = Evidence(**{need: evidence()[need] for need in wanted}), Evidence(**evidence())
+    assert torch.equal(estimate(name, own).transition, estimate(name, everything).transition)
     for need in wanted:
         rest = {key: value for key, value in evidence().items() if key != need}
         with pytest.raises(ValueError, match=f"estimator '{name}' needs {need}"):
-            estimate(name, **rest)
+            estimate(name, Evidence(**rest))
 
 
 def test_an_unknown_estimator_is_refused_with_the_known_ones():
-    for call in (lambda: needs("gcl"), lambda: estimate("gcl")):
+    for call in (lambda: named("gcl"), lambda: estimate("gcl", Evidence()), lambda: limits("gcl", "pair")):
         with pytest.raises(ValueError, match=r"no estimator 'gcl'; choose one of true, .*dual-t"):
             call()
 
 
-def test_only_the_upper_bounds_know_the_truth():
-    assert [name for name in ESTIMATORS if {"true", "noise"} & set(needs(name))] == ["true", "identity"]
+def test_only_the_upper_bound_knows_the_truth():
+    assert [name for name, row in ESTIMATORS.items() if "noise" in row.needs] == ["true"]
+
+
+def test_evidence_is_worked_out_once_and_only_what_is_asked_for():
+    asked = []
+    part = lambda name: lambda: asked.append(name) or evidence()[name]  # noqa: E731
+    e = Evidence(**{name: part(name) for name in evidence()})
+    assert asked == [] and not e.lacks(evidence())
+    estimate("glc", e)
+    estimate("glc-calibrated", e)
+    assert sorted(asked) == ["gold_labels", "gold_logits"]
+
+
+def test_evidence_of_another_name_and_what_was_not_given_are_errors():
+    with pytest.raises(ValueError, match="no evidence gold_logit; it is gold_logits, "):
+        Evidence(gold_logit=torch.zeros(2, 2))
+    with pytest.raises(AttributeError, match="the evidence has no gold_labels"):
+        Evidence(gold_logits=torch.zeros(2, 2)).gold_labels  # noqa: B018
+
+
+def test_an_estimator_of_one_s_own_is_one_decorated_function(monkeypatch):
+    monkeypatch.setattr("galc.estimators.base.ESTIMATORS", dict(ESTIMATORS))
+
+    @estimator("half", needs=("silver_labels",), scope=MATRIX)
+    def half(evidence: Evidence) -> Estimate:
+        return Estimate(symmetric(evidence.silver_labels.shape[1], 0.5))
+
+    assert torch.equal(estimate("half", Evidence(**evidence())).transition, symmetric(K, 0.5))
+    assert limits("half", "pair") == "" != limits("half", "missing")
+    with pytest.raises(ValueError, match="estimator 'mine': there is no labels to need"):
+        estimator("mine", needs=("labels",))
+
+
+# --- what they give ------------------------------------------------------------------------------------------------
+
+
+def test_an_estimate_gives_corrections_c_and_what_appears():
+    removed, added = torch.linspace(0, 0.4, K), torch.linspace(0.3, 0, K)
+    noise = Noise(pair_flip(K, 0.3), removed, added)
+    found = Estimate.of(noise)
+    assert found.arrivals.dtype == found.appearing.dtype == torch.float32 and found.has_rates
+    assert torch.equal(found.arrivals, noise.arrivals.float()) and torch.equal(found.appearing, noise.added.float())
+    flips = Estimate.of(Noise.of(pair_flip(K, 0.3)))
+    assert flips.appearing is None and torch.equal(flips.arrivals, pair_flip(K, 0.3).float())
+    alone = Estimate(pair_flip(K, 0.3).float())
+    assert alone.appearing is None and not alone.has_rates and torch.equal(alone.arrivals, alone.transition)
+    assert alone.noise.keeps_count and torch.equal(alone.noise.transition, alone.transition.double())
+
+
+def test_the_literal_matrix_of_the_paper_is_an_estimate_but_no_noise():
+    found = estimate("algorithm-1", Evidence(**evidence()))
+    assert found.arrivals is found.transition and found.appearing is None
+    with pytest.raises(ValueError, match=r"row 0 of the transition matrix does not sum to 1"):
+        found.noise  # noqa: B018
+
+
+def test_an_estimate_is_a_finite_square_matrix():
+    for matrix in (torch.zeros(2, 3), torch.full((2, 2), torch.nan), torch.zeros(4)):
+        with pytest.raises(ValueError, match=r"an estimate must be a finite \(K, K\) matrix"):
+            Estimate(matrix)
 
 
 # --- what an estimator can represent -------------------------------------------------------------------------------
 
 
 def test_every_estimator_has_a_scope_and_none_can_represent_noise_by_image():
-    assert set(SCOPES) == set(ESTIMATORS)
-    assert all("instance" not in scope and scope <= set(LIMITS) for scope in SCOPES.values())
+    assert all("instance" not in row.scope and row.scope <= set(LIMITS) for row in ESTIMATORS.values())
     for name in ESTIMATORS:
         for kind in KINDS:
             text = limits(name, kind)
-            assert (text == "") == (NATURES[kind] in SCOPES[name])
+            assert (text == "") == (NATURES[kind] in ESTIMATORS[name].scope)
             assert not text or (text.startswith(name) and f"({kind})" in text and text.endswith("."))
 
 
@@ -383,9 +435,8 @@ def test_limits_say_why():
 
 
 def test_limits_of_what_there_is_not_are_an_error():
-    for name, kind in (("glcc", "pair"), ("glc", "pairs")):
-        with pytest.raises(ValueError, match="no limits known"):
-            limits(name, kind)
+    with pytest.raises(ValueError, match="no limits known"):
+        limits("glc", "pairs")
 
 
 def test_rates_of_removed_and_added_labels_have_errors_of_their_own():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from galc.checks import check_transition
 from galc.estimators import likelihood
 from galc.estimators.attribution import INFINITE, match_counts, pooled, pooled_rate
-from galc.estimators.base import matrix_error
+from galc.estimators.errors import matrix_error
 from galc.estimators.likelihood import estimate, log_likelihood, maximise
 from galc.noise.model import inject, pair_flip, symmetric
 

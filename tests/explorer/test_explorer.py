@@ -379,7 +379,7 @@ def test_moving_noise_run_and_estimator_shows_the_studys_own_matrices(study, poi
     study.noise.value, study.run.value, study.estimator.value = 0.0, "seed 1", "calibrated-regulators"
     stages = Study(points[1])
     assert (points[1].noise, points[1].seed) == (0.0, 1)
-    np.testing.assert_array_equal(maps(study)[0].z, stages.estimate("calibrated-regulators"))
+    np.testing.assert_array_equal(maps(study)[0].z, stages.estimate("calibrated-regulators").transition)
     np.testing.assert_array_equal(maps(study)[1].z, np.eye(7))
     study.noise.value = 0.4
     np.testing.assert_allclose(maps(study)[1].z.diagonal(), 0.6, rtol=1e-6)
@@ -387,7 +387,7 @@ def test_moving_noise_run_and_estimator_shows_the_studys_own_matrices(study, poi
 
 def test_the_papers_print_is_algorithm_1_on_the_scale_sigmoid(study, points):
     study.estimator.value, study.scale.value = "algorithm-1-raw", "sigmoid"
-    wanted = Study(points[0].replace(noise=0.4)).estimate("algorithm-1")
+    wanted = Study(points[0].replace(noise=0.4)).estimate("algorithm-1").transition
     np.testing.assert_allclose(maps(study)[0].z, wanted, atol=1e-6)
     assert not {"algorithm-1", "algorithm-1-rows", "true"} & set(study.estimator.options)
 
@@ -449,7 +449,7 @@ def test_an_estimator_that_cannot_work_is_reported_and_an_error_when_it_is_chose
     def refuse(*_):
         raise ValueError("no single-label image")
 
-    monkeypatch.setattr("galc.estimators.base.calibrated_regulators", refuse)
+    monkeypatch.setattr("galc.estimators.calibrated.calibrated_regulators", refuse)
     study = Explorer(expand(tiny | {"single_label_limit": 0}, {"noise": [0.4]})).prepare(
         ["glc", "calibrated-regulators"]
     )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from galc.checks import check_transition
-from galc.estimators.base import matrix_error
+from galc.estimators.errors import matrix_error
 from galc.losses.forward import forward_bce
 from galc.methods.objectives import Task, corrected
 from galc.methods.t_revision import TRevision

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galc.checks import check_transition
-from galc.noise import flip
-from galc.noise.model import Flips, Noise, changes, inject, none, observed, pair_flip, parts, symmetric
+from galc.noise.model import Flips, Noise, changes, flip, inject, none, observed, pair_flip, symmetric
 from galc.store import ROOT
 
 REAL = ROOT.parent / "shared" / "data" / "coco2014_labels" / "train2014.npz"
@@ -319,11 +318,6 @@ def test_fate_sums_to_one_and_arrivals_to_what_is_left():
     torch.testing.assert_close(model.fate.sum(1), torch.ones(8).double())
     torch.testing.assert_close(model.fate[:, 8], model.removed)
     torch.testing.assert_close(model.arrivals, (1 - model.removed)[:, None] * model.transition)
-    matrix, added = parts(model)
-    assert matrix.dtype == added.dtype == torch.float32
-    plain = parts(Noise.of(model.transition))
-    assert plain[1] is None and torch.equal(plain[0], model.transition.float())
-    assert parts(model.transition)[0] is model.transition and parts(None) == (None, None)
 
 
 def test_what_is_observed_comes_near_what_was_asked_for():

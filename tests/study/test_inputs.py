@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from galc.checks import check_transition
-from galc.estimators import base as estimator
+from galc.estimators.base import limits
 from galc.noise import from_file as noise_file
 from galc.noise.kinds import KINDS, NATURES
 from galc.study import run as study
@@ -56,7 +56,7 @@ def test_every_kind_goes_through_all_stages_and_reports_both_rates(kind, method,
     check_transition(record.true, 7)
     check_transition(record.estimate, 7)
 
-    limit = estimator.limits({"true-correction": "true", "galc-plus": study.METHODS[method].estimator}[method], kind)
+    limit = limits({"true-correction": "true", "galc-plus": study.METHODS[method].estimator}[method], kind)
     assert record.details["warnings"] == ([limit] if limit else [])
     assert [line for line in lines if line.startswith("note: ")] == ([f"note: {limit}"] if limit else [])
 
@@ -86,7 +86,7 @@ def test_labels_that_vanish_and_appear_enter_the_loss(grouped):
     whole = study.run(p)
     torch.testing.assert_close(whole.estimate, torch.eye(7))  # nothing is turned into something else
     assert not torch.equal(whole.scores, study.run(p.replace(method="asl")).scores)
-    estimated = Study(p).estimated("true")
+    estimated = Study(p).estimate("true").noise
     assert estimated.removed.min() > 0 and not estimated.keeps_count
     torch.testing.assert_close(estimated.arrivals.sum(1), 1 - Inputs(p).noise_model.removed)
 

@@ -17,7 +17,7 @@ import galc.training.crossfit
 from galc import metrics, store
 from galc.checks import check_transition
 from galc.data.dataset import Dataset
-from galc.estimators.base import calibrated_regulators
+from galc.estimators.calibrated import calibrated_regulators
 from galc.methods import filtering
 from galc.methods.base import METHODS
 from galc.noise import model as noise
@@ -309,8 +309,8 @@ def test_a_second_call_trains_nothing_and_gives_the_same_record(name, kept, tiny
 def test_estimators_share_the_silver_model(kept, tiny):
     its = Study(checked(tiny | {"method": "asl"}))
     for name in ("algorithm-1", "algorithm-1-rows", "glc", "glc-calibrated", "pooled-rate", "attribution"):
-        assert its.estimate(name).shape == (7, 7)
-    torch.testing.assert_close(its.estimate("algorithm-1"), kept["galc-slr-literal"].estimate)
+        assert its.estimate(name).transition.shape == (7, 7)
+    torch.testing.assert_close(its.estimate("algorithm-1").transition, kept["galc-slr-literal"].estimate)
 
 
 def test_runs_on_clean_images_are_shared_by_all_noise_levels(tiny, monkeypatch):
@@ -484,7 +484,7 @@ def test_without_single_label_images_every_method_runs_with_gold_images_as_regul
     its = Study(checked(none))
     logits, gold = torch.from_numpy(its.silver.arrays["logits"]), its.split.gold
     expected = calibrated_regulators(logits[gold], its.clean_posterior[gold], its.train.labels[gold])
-    torch.testing.assert_close(its.estimate("calibrated-regulators"), expected)
+    torch.testing.assert_close(its.estimate("calibrated-regulators").transition, expected)
 
 
 def test_cross_fitted_models_train_for_fold_epochs_however_long_the_others_train(tiny):
