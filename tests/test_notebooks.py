@@ -15,12 +15,14 @@ import papermill
 import pytest
 
 from galc import plots
+from galc.explorer import explorer
 from galc.store import ROOT
-from galc.study import params
-from galc.study.params import ParameterError, Params, declared_in, load_study, read
+from galc.study import params, runs
+from galc.study.params import ParameterError, Params, assigned_in, load_study, read
 
 PATHS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 STORED = [*PATHS, ROOT / "notebooks" / "one_run.ipynb"]  # which a sweep executes for each of its points
+OF_STUDIES = [path for path in PATHS if "04" <= path.stem[:2] <= "09"]  # they show the runs of study files
 each_notebook = pytest.mark.parametrize("path", STORED, ids=[path.stem for path in STORED])
 
 
@@ -56,13 +58,17 @@ def test_its_parameters_come_first_as_annotated_literals_with_a_comment_and_our_
     tagged = [cell for cell in code(path) if "parameters" in cell.metadata.get("tags", [])]
     assert tagged == [code(path)[0]]
     found = papermill.inspect_notebook(str(path))
-    names = declared_in(tagged[0].source)
+    names = assigned_in(tagged[0].source)
     assert list(found) == names and "data" in names
     for name, parameter in found.items():
         assert parameter["inferred_type_name"] != "None" and len(parameter["help"]) > 10, name
         default = ast.literal_eval(parameter["default"])
         if name == "study":  # none of Params: which runs a notebook of results shows
             assert path.stem in load_study(default)["notebooks"]
+        elif name == "level":  # what an explorer begins with
+            assert path.stem == "08_explore_matrices" and default == Params().noise
+        elif path in OF_STUDIES:  # an empty text: the study says it
+            assert (name, default) == ("data", "")
         elif name in ("trusted", "out"):  # of one's own data: none, and a folder of its own in outputs
             assert path.stem == "10_your_data" and default == ""
         else:
@@ -71,11 +77,12 @@ def test_its_parameters_come_first_as_annotated_literals_with_a_comment_and_our_
 
 @each_notebook
 def test_the_cell_after_the_parameters_checks_them(path):
-    assert code(path)[1].source.startswith("import galc.study.params\n\nparams = galc.study.params.read(globals())")
+    assert code(path)[1].source.startswith("import galc.study.params\n\nparams = galc.study.params.read(globals()")
 
 
-def test_the_check_of_parameters_imports_nothing_heavy():
-    script = "import sys, galc.study.params; print([m for m in ('torch', 'timm', 'matplotlib') if m in sys.modules])"
+def test_the_check_of_parameters_imports_no_networks_of_others_and_no_plots():
+    heavy = "('timm', 'torchvision', 'matplotlib')"
+    script = f"import sys, galc.study.params; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
@@ -113,6 +120,60 @@ def test_a_cell_that_draws_shows_the_figure_and_not_its_axes(path):
             assert last.endswith(";") == draws, last
 
 
+# --- the study decides -----------------------------------------------------------------------------------------------
+
+
+class Asked(Exception):
+    """The runs that a notebook has asked for."""
+
+
+def asked_for(path, study: str | None = None, data: str | None = None) -> list[Params]:
+    """The first runs that a notebook asks for with these parameters. Nothing is trained."""
+
+    def stop(points, *_, **__):
+        raise Asked(points)
+
+    cells = [cell.source for cell in code(path)]
+    changes = {name: value for name, value in {"study": study, "data": data}.items() if value is not None}
+    scope: dict = {}
+    exec(cells[0], scope)
+    scope |= changes
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Asked) as caught:
+        patch.setattr(runs, "run_all", stop)
+        patch.setattr(runs, "is_finished", lambda _: False)
+        patch.setattr(explorer, "Explorer", stop)
+        for cell in cells[1:]:
+            exec(cell, scope)
+    return caught.value.args[0]
+
+
+@pytest.mark.parametrize("path", OF_STUDIES, ids=[path.stem for path in OF_STUDIES])
+def test_the_study_file_says_what_no_parameter_does(path):
+    takes_a_study = "study" in assigned_in(code(path)[0].source)
+    own = asked_for(path, "params/paper.yaml" if takes_a_study else None)
+    if takes_a_study:
+        (the_only,) = {(p.data, p.backbone, p.mode) for p in own}
+        assert the_only == ("coco2014", "tresnet_m.miil_in21k", "finetune")
+    assert {p.data for p in asked_for(path, data="pictograms-tiny")} == {"pictograms-tiny"}
+    assert {p.data for p in asked_for(path)} == {"pictograms"}
+
+
+def test_a_parameter_that_is_added_to_a_notebook_of_results_counts(monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "code", with_first_line("dropout = 0.2", code))
+    assert {p.dropout for p in asked_for(OF_STUDIES[0])} == {0.2}
+
+
+def with_first_line(line: str, cells_of):
+    """`code` of notebooks whose parameters cell has one more line."""
+
+    def changed(path):
+        cells = cells_of(path)
+        cells[0].source += f"\n{line}"
+        return cells
+
+    return changed
+
+
 # --- parameters from outside -----------------------------------------------------------------------------------------
 
 
@@ -135,7 +196,7 @@ def test_papermill_stops_at_once_at_a_parameter_that_does_not_fit_and_names_it(t
 
 def namespace(*cells: str, **values) -> dict:
     """What a notebook's globals hold after these cells."""
-    return {"In": ["", *cells], **values}
+    return {"In": ["", *cells, "read(globals())"], **values}
 
 
 STUDY = {"base": {"epochs": 2, "noise": 0.2}, "grid": {"seed": [3]}}

@@ -22,23 +22,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from galc import store
 from galc.data.load import NAMED
 from galc.methods.base import METHODS
+from galc.noise.from_file import FORMATS
+from galc.noise.kinds import KINDS
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-NOISE_KINDS = (  # as in galc.noise.kinds
-    "symmetric",
-    "pair",
-    "semantic",
-    "class-dependent",
-    "missing",
-    "additional",
-    "missing-additional",
-    "instance-dependent",
-)
-NOISE_FILES = (".csv", ".json", ".npz")  # as in galc.noise.from_file
 # Parameters that may be paths, and what they may be beside them.
-PATHS = {"data": NAMED, "weights": ("auto", "hub", "package", "none"), "noise_kind": NOISE_KINDS}
+PATHS = {"data": NAMED, "weights": ("auto", "hub", "package", "none"), "noise_kind": tuple(KINDS)}
 
 
 class ParameterError(ValueError):
@@ -57,7 +48,7 @@ class Params(BaseModel):
     single_label_limit: Annotated[int, Field(ge=0)] | None = None  # single-label images a class; None: all
     split_seed: Annotated[int, Field(ge=0)] | None = None  # draws the gold/silver split and the noise; None: the seed
     noise: Annotated[float, Field(ge=0, le=0.95)] = 0.4  # fraction of labels that are gone, or wrong; 0: none
-    noise_kind: str = "symmetric"  # what becomes of them: one of NOISE_KINDS, or a file with a matrix of its own rates
+    noise_kind: str = "symmetric"  # what becomes of them: one of galc.noise.kinds.KINDS, or a file with one's own rates
 
     # method (galc.methods.base)
     method: str = "galc-plus"
@@ -87,6 +78,11 @@ class Params(BaseModel):
     folds: Annotated[int, Field(ge=2)] = 3
     fold_epochs: Count = 15
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _typed(cls, value: object, field: ValidationInfo) -> object:
+        return typed(field.field_name, value)
+
     @field_validator(*PATHS)
     @classmethod
     def _whole_path(cls, value: str, field: ValidationInfo) -> str:
@@ -102,18 +98,23 @@ class Params(BaseModel):
     @field_validator("noise_kind")
     @classmethod
     def _kind(cls, name: str) -> str:
-        if name not in NOISE_KINDS and not name.endswith(NOISE_FILES):
-            raise ValueError(f"choose one of {', '.join(NOISE_KINDS)}, or the path of a {'/'.join(NOISE_FILES)} file")
+        if name not in KINDS and not name.endswith(FORMATS):
+            raise ValueError(f"choose one of {', '.join(KINDS)}, or the path of a {'/'.join(FORMATS)} file")
         return name
 
     @property
     def noise_file(self) -> str | None:
         """The path that `noise_kind` is, if it is one."""
-        return None if self.noise_kind in NOISE_KINDS else self.noise_kind
+        return None if self.noise_kind in KINDS else self.noise_kind
 
     def replace(self, **changes) -> "Params":
         """A checked copy with some parameters changed."""
         return checked(self.model_dump() | changes)
+
+
+TEXTS = {name for name, field in Params.model_fields.items() if field.annotation is str or name == "mode"}
+SETS = (ast.Assign, ast.AnnAssign)
+PLAIN = (bool, int, float, str, list, tuple, dict, type(None))  # what a parameters cell may hold
 
 
 def located(name: str, value: object) -> object:
@@ -126,6 +127,26 @@ def located(name: str, value: object) -> object:
     if name not in PATHS or not isinstance(value, str) or not value or value in PATHS[name]:
         return value
     return str(path) if (path := store.typed(value)).exists() else value
+
+
+def typed(name: str, value: object) -> object:
+    """The value of a parameter, the same in every command, notebook and file.
+
+    A text is a number (1e-3, too), true or false in any case, null or None where it stands for one; but where the
+    parameter is a text itself.
+    """
+    if not isinstance(value, str) or name in TEXTS:
+        return value
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if value in ("null", "None"):
+        return None
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
 
 
 def checked(values: dict) -> Params:
@@ -144,30 +165,8 @@ def checked(values: dict) -> Params:
 
 
 def from_words(pairs: Iterable[tuple[str, str]]) -> dict:
-    """{name: value} of the ``-p NAME VALUE`` of every command; of two of one name the last one counts.
-
-    A VALUE is a number (1e-3, too), true or false in any case, null or None, a list or a quoted text as YAML has them,
-    or else a text. Raises ParameterError for a list that does not end.
-    """
-    return {name: located(name, _value(name, text)) for name, text in pairs}
-
-
-def _value(name: str, text: str):
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if text in ("null", "None"):  # "none" are the weights of a network that has learned nothing
-        return None
-    if text.startswith(("[", "{", '"', "'")):
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ParameterError(f"parameter {name!r} = {text!r} is no valid YAML: {error}") from None
-    for kind in (int, float) if any(map(str.isdigit, text)) else ():  # no digit: nan and inf are texts
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    """{name: value} of the ``-p NAME VALUE`` of every command, as `typed`; of two of one name the last one counts."""
+    return {name: located(name, typed(name, text)) for name, text in pairs}
 
 
 def unknown_message(unknown: list, known: list[str]) -> str:
@@ -179,45 +178,57 @@ def unknown_message(unknown: list, known: list[str]) -> str:
     return "; ".join(parts) + f" (known here: {', '.join(known)})"
 
 
-def read(namespace: dict, **fixed) -> Params:
+def read(namespace: dict, *own: str, **fixed) -> Params:
     """Params from a notebook: ``params = read(globals())`` in the cell after the parameters cell.
 
-    The parameters cell declares what may be set, as annotated literals (``noise: float = 0.4``). papermill adds a
-    cell that begins with "# Parameters" and only warns of names it does not know; here they are an error.
-    Names of the notebook that are no field of Params (such as a list of noise levels) are left to the notebook.
-    The base of $GALC_PARAMS comes before the defaults, what papermill injected before both, ``fixed`` before all.
-    Raises ParameterError.
+    Every name that the parameters cell assigns is a parameter, annotated or not: a field of Params, or one of the
+    notebook's ``own``. papermill adds a cell, and only warns of names it does not know; here others are an error. An
+    empty text says nothing: so a notebook leaves a parameter to the study file that it is given. The base of
+    $GALC_PARAMS comes before what is as `Params` has it, other values and what papermill added before both, ``fixed``
+    before all. Raises ParameterError.
     """
-    declared, injected = _cells(namespace.get("In", ()))
-    unknown = [name for name in injected if name not in declared]
-    if unknown:
-        raise ParameterError(unknown_message(unknown, declared))
-    values = {name: namespace[name] for name in declared if name in Params.model_fields}
-    base = (from_environment() or {"base": {}})["base"]
-    return checked(values | {name: value for name, value in base.items() if name not in injected} | fixed)
+    names, added = _assigned(namespace, known := [*Params.model_fields, *own])
+    if unknown := [name for name in names if name not in known]:
+        raise ParameterError(unknown_message(unknown, known))
+    values = {name: namespace[name] for name in names if name not in own and namespace[name] != ""}
+    defaults = {name: field.default for name, field in Params.model_fields.items()}
+    asked = {name: value for name, value in values.items() if name in added or typed(name, value) != defaults[name]}
+    return checked(values | (from_environment() or {"base": {}})["base"] | asked | fixed)
 
 
-def declared_in(source: str) -> list[str]:
-    """The names that the source of a parameters cell declares with an annotation."""
-    return _cells([source])[0]
+def _assigned(namespace: dict, known: list[str]) -> tuple[list[str], list[str]]:
+    """The parameters that a notebook sets, and those of them that papermill has added.
+
+    By IPython's history, where the cell that reads them is its last one: those of the latest parameters cell, and of
+    the latest that papermill added behind it. Without such a history (a script, ``%run``, nbval) all plain values that
+    there are; where they may be of another notebook, those alone that are, or look like, a known name.
+    """
+    history = [cell for cell in namespace.get("In", ()) if cell]
+    if history and "read(" in history[-1]:
+        added: list[str] | None = None
+        for cell in reversed(history[:-1]):
+            names = assigned_in(cell)
+            if cell.lstrip().startswith("# Parameters"):
+                added = names if added is None else added
+            elif set(names) & set(known):
+                return list(dict.fromkeys([*names, *(added or ())])), added or []
+        if added is not None:
+            return added, added
+    hidden = ("_", "PAPERMILL_")
+    plain = [n for n, value in namespace.items() if isinstance(value, PLAIN) and not n.startswith(hidden)]
+    plain = [n for n in plain if n not in ("In", "Out")]  # IPython's own
+    return [n for n in plain if not history or n in known or difflib.get_close_matches(n, known, n=1)], []
 
 
-def _cells(sources) -> tuple[list[str], list[str]]:
-    """Names declared with an annotation at top level, and names that papermill injected."""
-    declared, injected = [], []
-    for source in sources:
-        try:
-            body = ast.parse(source).body
-        except SyntaxError:  # a cell with magics declares nothing
-            continue
-        declared += [
-            node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-        ]
-        if source.lstrip().startswith("# Parameters"):
-            injected += [
-                t.id for node in body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)
-            ]
-    return list(dict.fromkeys(declared)), injected
+def assigned_in(source: str) -> list[str]:
+    """The names that a cell assigns at its top level; none where it has magics. Without papermill's own paths."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:
+        return []
+    names = [part for node in body if isinstance(node, SETS) for part in ast.walk(node) if isinstance(part, ast.Name)]
+    stored = dict.fromkeys(name.id for name in names if isinstance(name.ctx, ast.Store))
+    return [name for name in stored if not name.startswith("PAPERMILL_")]
 
 
 STUDY_KEYS = ("base", "grid", "notebook", "notebooks", "report")

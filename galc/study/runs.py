@@ -28,14 +28,15 @@ def expand(base: dict, grid: dict[str, list]) -> list[Params]:
     return [checked(base | dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
 
 
-def from_file(file: str, **base) -> list[Params]:
-    """The runs of a study file. $GALC_PARAMS goes before its values (`galc.study.params.overridden`), ``base`` before
-    both.
+def from_file(file: str, own: Params | None = None, **base) -> list[Params]:
+    """The runs of a study file. $GALC_PARAMS goes before its values (`galc.study.params.overridden`), what is set in
+    ``own`` (and no default) before both, ``base`` before all.
 
     Where a sweep had runs that failed, those that are not in the cache are left out, and their number is printed.
     Raises ParameterError as `expand` does, and where no run is left.
     """
     environment = from_environment() or {}
+    base = (own.model_dump(exclude_unset=True) if own else {}) | base
     spec = overridden(load_study(file), environment)
     points = expand(spec["base"] | base, {name: values for name, values in spec["grid"].items() if name not in base})
     if not environment.get(PARTIAL):
@@ -48,13 +49,13 @@ def from_file(file: str, **base) -> list[Params]:
     return finished
 
 
-def finished(file: str, **base) -> list[RunRecord]:
+def finished(file: str, own: Params | None = None, **base) -> list[RunRecord]:
     """The records of those runs of a study file (as `from_file`) that are in the cache; where there is none, of all.
 
     So a notebook shows the studies that have been computed, in whole or in part, and starts no other one. Says how
     many are missing, and how to compute them.
     """
-    points = from_file(file, **base)
+    points = from_file(file, own, **base)
     found = [point for point in points if is_finished(point)]
     if found and len(found) < len(points):
         print(f"{file}: {len(found)} of {len(points)} runs are there; galc sweep {file} computes the others")

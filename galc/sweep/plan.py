@@ -71,7 +71,8 @@ def source_of(notebook: str) -> Path:
 def declared(notebook: str) -> list[str]:
     """The names that a notebook declares as parameters. Raises FileNotFoundError."""
     cells = nbformat.read(source_of(notebook), as_version=4).cells
-    return [name for cell in cells if cell.cell_type == "code" for name in params.declared_in(cell.source)]
+    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+    return [name for cell in tagged for name in params.assigned_in(cell.source)]
 
 
 def point_jobs(sweep: Sweep) -> list[Job]:

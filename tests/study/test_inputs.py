@@ -8,11 +8,10 @@ import torch
 
 from galc.checks import check_transition
 from galc.estimators.base import limits
-from galc.noise import from_file as noise_file
-from galc.noise.kinds import KINDS, NATURES
+from galc.noise.kinds import KINDS
 from galc.study import run as study
 from galc.study.inputs import Inputs
-from galc.study.params import NOISE_FILES, NOISE_KINDS, ParameterError, checked
+from galc.study.params import ParameterError, checked
 from galc.study.run import Study
 
 
@@ -29,11 +28,6 @@ def grouped(tiny, tmp_path_factory):
             category["supercategory"] = group
         file.write_text(json.dumps(content))
     return tiny | {"data": str(root)}
-
-
-def test_the_kinds_that_parameters_name_are_those_that_there_are():
-    assert tuple(KINDS) == NOISE_KINDS == tuple(NATURES)
-    assert noise_file.FORMATS == NOISE_FILES
 
 
 @pytest.mark.parametrize("kind", KINDS)

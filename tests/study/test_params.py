@@ -11,8 +11,8 @@ from galc.methods.base import METHODS
 from galc.study.params import (
     ParameterError,
     Params,
+    assigned_in,
     checked,
-    declared_in,
     from_environment,
     load_study,
     load_yaml,
@@ -23,32 +23,32 @@ from galc.study.params import (
 # for every field: values of a wrong type, then values out of range
 WRONG = {
     "data": [None, 3],
-    "gold_fraction": ["0.1", None, True, 0.0, 1.0, -0.1, float("nan")],
+    "gold_fraction": ["a tenth", None, True, 0.0, 1.0, -0.1, float("nan")],
     "gold_holdout": ["some", None, 1.0, -0.1],
-    "single_label_limit": ["10", 2.5, -1],
-    "split_seed": ["0", 0.5, -1],
+    "single_label_limit": ["ten", 2.5, -1],
+    "split_seed": ["first", 0.5, -1],
     "noise": ["banana", None, [0.1], True, 1.5, -0.1, 0.96, float("nan"), float("inf")],
     "noise_kind": [None, 1, "uniform"],
     "method": [None, 1, "galc"],
-    "seed": ["0", None, 1.0, True, -1],
+    "seed": ["first", None, 1.0, True, -1],
     "mode": [None, "train"],
     "backbone": [None, 5],
     "weights": [None, 5],
-    "image_size": ["224", 224.0, 15],
+    "image_size": ["large", 224.0, 15],
     "mirror": [1, "yes", None],
-    "components": ["8", None, 0],
+    "components": ["eight", None, 0],
     "hidden": [8.0, None, 0],
     "input_dropout": ["none", None, 1.0, -0.1],
     "dropout": ["none", None, 1.0, -0.1],
     "epochs": [2.0, None, True, 0, -3],
-    "batch_size": ["16", None, 0],
+    "batch_size": ["some", None, 0],
     "learning_rate": ["fast", None, 0.0, -1.0, float("inf")],
     "weight_decay": ["none", None, -1e-4, float("inf")],
-    "ema_decay": [None, "0.9", 1.0, -0.1],
+    "ema_decay": [None, "most", 1.0, -0.1],
     "bf16": [1, "yes", None],
     "compile": [1, "yes", None],
     "folds": [3.0, None, 1],
-    "fold_epochs": ["5", None, 0],
+    "fold_epochs": ["five", None, 0],
 }
 
 
@@ -89,7 +89,7 @@ def test_an_unknown_method_is_refused_with_the_known_ones():
     assert [checked({"method": name}).method for name in METHODS] == list(METHODS)
 
 
-def test_whole_numbers_pass_for_fractions_and_nothing_else_is_converted():
+def test_whole_numbers_pass_for_fractions():
     assert isinstance(checked({"learning_rate": 1}).learning_rate, float)
     assert checked({"noise": 0}).noise == 0.0
 
@@ -114,13 +114,16 @@ def test_parameters_survive_json(noise, seed, limit):
 DEFAULTS = "noise: float = 0.4  # fraction of labels flipped\nmethod: str = 'galc-slr'\nlevels: list = [0.1, 0.2]\n"
 
 
+READ = "params = read(globals())"
+
+
 def notebook(*cells: str) -> dict:
     """The namespace of a notebook in which these cells were run, as `read(globals())` sees it."""
     namespace: dict = {}
     for cell in cells:
-        if not cell.startswith("%"):
+        if not cell.startswith("%") and cell != READ:
             exec(cell, namespace)
-    return namespace | {"In": ["", *cells]}
+    return namespace | {"In": ["", *cells, READ]}
 
 
 def injected(**values) -> str:
@@ -130,21 +133,26 @@ def injected(**values) -> str:
     return PythonTranslator.codify(values)
 
 
-def test_a_notebook_reads_its_declared_parameters():
-    p = read(notebook("%matplotlib inline", DEFAULTS))
+def test_a_notebook_reads_what_its_parameters_cell_assigns_annotated_or_not():
+    p = read(notebook("%matplotlib inline", DEFAULTS), "levels")
     assert (p.noise, p.method, p.seed) == (0.4, "galc-slr", 0)
+    p = read(notebook("noise = 0.6  # as in papermill's examples\ndropout = 0.2"))
+    assert (p.noise, p.dropout) == (0.6, 0.2)
+    with pytest.raises(ParameterError, match="unknown parameter 'nois'; did you mean 'noise'"):
+        read(notebook("nois = 0.6\ndropout = 0.2"))
+    assert read(notebook("data: str = ''")) == Params()  # an empty text says nothing
 
 
 def test_what_papermill_injects_takes_the_place_of_the_defaults():
-    p = read(notebook(DEFAULTS, injected(noise=0.5, levels=[0.3])))
-    assert (p.noise, p.method) == (0.5, "galc-slr")
+    p = read(notebook(DEFAULTS, injected(noise=0.5, levels=[0.3], seed=3)), "levels")
+    assert (p.noise, p.method, p.seed) == (0.5, "galc-slr", 3)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"nois": 0.5}, r"unknown parameter 'nois'; did you mean 'noise'\? \(known here: noise, method, levels\)"),
-        ({"seed": 1}, r"unknown parameter 'seed' \(known here: noise, method, levels\)"),  # not of this notebook
+        ({"nois": 0.5}, r"unknown parameter 'nois'; did you mean 'noise'\? \(known here: data, .*, levels\)"),
+        ({"banana": 1}, r"unknown parameter 'banana' \(known here: data"),
         ({"noise": "banana"}, "parameter 'noise' = 'banana'"),
         ({"noise": 1.5}, "parameter 'noise' = 1.5: input should be less than or equal to 0.95"),
         ({"method": "galc"}, "parameter 'method' = 'galc': choose one of"),
@@ -152,26 +160,42 @@ def test_what_papermill_injects_takes_the_place_of_the_defaults():
 )
 def test_what_papermill_injects_and_does_not_fit_is_an_error(values, message):
     with pytest.raises(ParameterError, match=message):
-        read(notebook(DEFAULTS, injected(**values)))
+        read(notebook(DEFAULTS, injected(**values)), "levels")
 
 
-def test_a_name_without_annotation_is_no_parameter():
-    with pytest.raises(ParameterError, match="unknown parameter 'noise'"):
-        read(notebook("noise = 0.4", injected(noise=0.5)))
-    assert declared_in("noise: float = 0.4\nseed = 1\nif True:\n    epochs: int = 3\n") == ["noise"]
-    assert declared_in("!ls") == []
+def test_the_latest_parameters_cell_counts_and_scratch_cells_do_not():
+    bad, good = "nois = 0.5\nseed = 1", "noise = 0.5"
+    assert read(notebook(bad, READ, good)).noise == 0.5
+    assert read(notebook(bad, READ, good)).seed == 0  # it stands in the older one alone
+    assert read(notebook(good, injected(nois=0.3), READ, injected(noise=0.3))).noise == 0.3
+    assert read(notebook(good, READ, "table = [1, 2]\nx = 3")).noise == 0.5
+
+
+def test_papermills_own_names_are_left_alone_and_numbers_may_be_texts():
+    its = injected(
+        PAPERMILL_INPUT_PATH="a.ipynb", PAPERMILL_OUTPUT_PATH="b.ipynb", noise="5e-1", epochs="3", bf16="True"
+    )
+    p = read(notebook("noise: float = 0.4", its))
+    assert (p.noise, p.epochs, p.bf16) == (0.5, 3, True)
+    p = checked({"single_label_limit": "null", "data": "1", "weights": "none", "learning_rate": "1e-3"})
+    assert (p.single_label_limit, p.data, p.weights, p.learning_rate) == (None, "1", "none", 1e-3)
+
+
+def test_assigned_are_names_at_top_level():
+    assert assigned_in("noise: float = 0.4\nseed = 1\nif True:\n    epochs: int = 3\n") == ["noise", "seed"]
+    assert assigned_in("!ls") == []
 
 
 def test_fixed_values_go_before_all_and_are_checked():
-    assert read(notebook(DEFAULTS, injected(method="asl")), method="bce").method == "bce"
+    assert read(notebook(DEFAULTS, injected(method="asl")), "levels", method="bce").method == "bce"
     with pytest.raises(ParameterError, match="unknown parameter 'metod'"):
-        read(notebook(DEFAULTS), metod="bce")
+        read(notebook(DEFAULTS), "levels", metod="bce")
 
 
 def test_a_study_in_the_environment_goes_before_the_defaults_and_after_the_injected(monkeypatch):
     monkeypatch.setenv("GALC_PARAMS", json.dumps({"base": {"noise": 0.2, "epochs": 3, "method": "asl"}}))
-    p = read(notebook(DEFAULTS, injected(method="bce")))
-    assert (p.noise, p.epochs, p.method) == (0.2, 3, "bce")
+    p = read(notebook("noise = 0.4\nseed = 5", injected(method="bce")))
+    assert (p.noise, p.epochs, p.method, p.seed) == (0.2, 3, "bce", 5)  # 0.4 is the default, 5 was asked for
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ GOOD = "base: {epochs: 2}\ngrid: {noise: [0.1, 0.2]}\n"
         ),
         (GOOD, ["-p", "nois", "0.5"], "unknown parameter 'nois'"),
         (GOOD, ["-p", "noise", "banana"], "parameter 'noise' = 'banana'"),
-        (GOOD, ["-p", "noise", "[0.1"], "parameter 'noise' = '[0.1' is no valid YAML"),
+        (GOOD, ["-p", "noise", "[0.1"], "parameter 'noise' = '[0.1': input should be a valid number"),
         (GOOD, ["--workers", "0"], "workers must be at least 1, got 0"),
         (GOOD, ["--scheduler", "nowhere"], "no Dask scheduler answers at 'nowhere'"),
         (GOOD + "notebook: 99_none\n", [], "no such notebook"),
@@ -209,7 +209,7 @@ if params.method == "bce" and not marker.exists():
     time.sleep(60)
 {RUN}"""
 RESULTS = """from galc.study import runs as grid
-points = grid.from_file(study, data=params.data)
+points = grid.from_file(study, params)
 records = grid.run_all(points)
 grid.frame(records)"""
 
@@ -234,7 +234,7 @@ def project(tmp_path, monkeypatch):
     folder = tmp_path / "project" / "notebooks"
     sources = {"point": RUN, "frail": FRAIL, "kills": KILLS, "idle": "1 + 1"}
     cells = {name: [DECLARED, READ, source] for name, source in sources.items()}
-    cells["results"] = ["data: str = ''\nstudy: str = ''", READ, RESULTS]
+    cells["results"] = ["data: str = ''\nstudy: str = ''", READ.replace("()", "(), 'study'"), RESULTS]
     for name, code in cells.items():
         notebook = new_notebook(cells=[new_markdown_cell(f"# The {name}"), *map(new_code_cell, code)])
         notebook.cells[1].metadata["tags"] = ["parameters"]
