@@ -35,7 +35,7 @@ from galc.clean.result import ranked as suspicious_labels
 from galc.clean.result import suspicion
 from galc.clean.stages import MODELS, OwnStages
 from galc.data.load import load
-from galc.methods import objectives
+from galc.methods.base import BCE, plain
 from galc.noise import kinds as noise_kinds
 from galc.noise.model import Noise, symmetric
 from galc.study.params import Params
@@ -127,7 +127,7 @@ def ranked(name: str, stages: OwnStages, known: Tensor, truth: Tensor) -> dict[s
 def bound(stages: OwnStages, truth: Tensor) -> dict[str, float]:
     """Beside what galc finds, what it would find if the models of its second round were trained on the true labels."""
     row = ranked("galc", stages, stages.noisy_posterior, truth)
-    learns = lambda: (truth.float(), objectives.plain("bce"))  # noqa: E731
+    learns = lambda: (truth.float(), plain(BCE))  # noqa: E731
     sources = stages.second_round(stages.start, learns, first=1 + MODELS)  # numbers that galc's own models have not
     return row | ranked("true labels", stages, stages.known(sources), truth)
 

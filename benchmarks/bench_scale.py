@@ -26,7 +26,7 @@ from galc.data.pictograms.labels import sample
 from galc.estimators import attribution
 from galc.estimators.errors import matrix_error
 from galc.estimators.label_sets import LabelSets
-from galc.methods import filtering
+from galc.methods import cleanlab_filter
 from galc.noise.model import Noise, inject, symmetric
 
 IMAGES, CLASSES, RATE, SLICE = 58_742, 80, 0.4, 100
@@ -102,8 +102,8 @@ def _literal(h, labels, matrix, counts, rounds) -> list[float]:
 
 def cleanlab(scores: torch.Tensor, noisy: torch.Tensor) -> dict:
     """Which labels the library holds for wrong, all classes."""
-    filtering.require()
-    return {"labels held for wrong": int((filtering.suspicious(scores, noisy) & noisy).sum())}
+    cleanlab_filter.require()
+    return {"labels held for wrong": int((cleanlab_filter.suspicious(scores, noisy) & noisy).sum())}
 
 
 PARTS = {"galc": galc, "loops": loops, "cleanlab": cleanlab, "nothing": lambda *_: {}}

@@ -29,7 +29,7 @@ from torchvision.transforms import v2
 from galc.data.dataset import Dataset
 from galc.data.images import decode
 from galc.losses.asl import AsymmetricLoss
-from galc.methods import objectives
+from galc.methods import base
 from galc.study import params
 from galc.training import loader, models
 from galc.training import loop as trainer
@@ -153,7 +153,7 @@ def run_of(args: argparse.Namespace, model: nn.Module, data: TrainingSet, transf
         bf16=not args.no_bf16,
         compile=not args.no_compile,
     )
-    return trainer._Run(copy.deepcopy(model), data, objectives.plain("asl"), recipe, 0, transform)
+    return trainer._Run(copy.deepcopy(model), data, base.plain(base.ASL), recipe, 0, transform)
 
 
 def ceiling(args: argparse.Namespace, model: nn.Module, data: TrainingSet) -> float:

@@ -18,7 +18,7 @@ from galc.clean.result import Cleaned
 from galc.clean.stages import OwnStages
 from galc.data import images
 from galc.losses.asl import calibrate_logits
-from galc.methods import objectives
+from galc.methods.base import ASL, plain
 from galc.training import models
 from galc.training.models import predict
 
@@ -94,7 +94,7 @@ def train(projection: Projection, stages: OwnStages, cleaned: Cleaned) -> Classi
     def compute():
         checkpoint = store.outputs() / "checkpoints" / f"own-{store.digest(key)}.safetensors"
         data = stages.general.training_set(torch.arange(len(targets)), targets)
-        done = stages.general.fit(data, objectives.plain("asl"), checkpoint)
+        done = stages.general.fit(data, plain(ASL), checkpoint)
         layers = [layer for layer in done.ema if not isinstance(layer, nn.Dropout)]
         arrays = {
             f"{n}/{name}": v.cpu().numpy() for n, layer in enumerate(layers) for name, v in layer.state_dict().items()

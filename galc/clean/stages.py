@@ -19,7 +19,8 @@ from galc.clean.result import ENOUGH
 from galc.data.dataset import Dataset
 from galc.data.split import Split
 from galc.estimators.base import Estimate
-from galc.methods import objectives
+from galc.losses.forward import forward_bce
+from galc.methods.base import BCE, by_matrix, corrected, plain
 from galc.noise.model import Noise
 from galc.study.inputs import Data
 from galc.study.params import Params
@@ -87,7 +88,7 @@ class OwnStages:
         noise = estimate.first(known[silver], self.general.silver_labels, self.calibrates)
         targets = labels.float()
         targets[silver] = estimate.posterior(known[silver], self.general.silver_labels, noise)
-        return self.second_round(noise, targets, objectives.plain("bce"))
+        return self.second_round(noise, targets, plain(BCE))
 
     @property
     def noisy_posterior(self) -> Tensor:
@@ -109,9 +110,7 @@ class OwnStages:
 
     def _forward(self) -> tuple[Tensor, Loss]:
         """The labels as given, and the loss that corrects for the first estimate of the noise."""
-        start = Estimate.of(self.start)
-        task = objectives.Task(start.arrivals, loss="bce", added=start.appearing)
-        return self.given.labels.float(), objectives.corrected("forward-bce", task)
+        return self.given.labels.float(), corrected(BCE, by_matrix(forward_bce, Estimate.of(self.start)))
 
     def _in_context(self, number: int, noise: Noise, targets: Tensor, loss: Loss) -> Tensor:
         """(N, K) logits, cross-fitted with folds of its own, of the model of that ``number``: 0 is the first round.

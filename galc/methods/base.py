@@ -1,267 +1,205 @@
-"""The methods of the study, one row each: what they train on, how C is estimated, how it enters the loss.
+"""The table of methods, how a row comes into it, and the losses that rows share.
 
-Everything else (model, dropout, batches, learning rate, epochs, seeds, noise) is the same for every row, so a table
-of these rows compares methods and nothing else. A row that differs in one more thing says so.
+A method is what trains the last model: a row in `METHODS` and, beside it, the function that makes its training set and
+its loss. Everything else (model, dropout, batches, learning rate, epochs, seeds, noise) is the same for every row, so
+a table of these rows compares methods and nothing else. A row that differs in one more thing says so.
+docs/your_method.md shows how to add one, also from outside the package.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Literal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
-MIXUP = 4.0  # chosen on held-out gold images: docs/method.md, "Other methods"
+import torch
+from torch import Tensor, nn
+
+from galc.estimators.base import ESTIMATORS, Estimate
+from galc.losses.asl import AsymmetricLoss
+from galc.training.batch import Batch, Loss, TrainingSet
+
+Elementwise = Callable[[Tensor, Tensor], Tensor]  # logits, targets (B, K) -> losses (B, K)
+Noisy = Callable[[Tensor, Batch], Tensor]  # logits (B, K), their batch -> losses (B, K)
+# (stages, estimate, data) -> what to train on, and the loss: see `method`
+Make = Callable[[Any, Estimate | None, TrainingSet], tuple[TrainingSet, Loss]]
+
+ASL: Elementwise = AsymmetricLoss(reduction="none")
+BCE: Elementwise = nn.BCEWithLogitsLoss(reduction="none")
+
+# the images that a method trains on: the parts of `galc.data.split.Split`
+DATA = {
+    "silver": ("silver",),
+    "gold": ("gold",),
+    "clean": ("gold", "single"),
+    "all": ("silver", "gold"),
+    "everything": ("silver", "gold", "single"),
+}
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row.
+    """One row; `method` says what the fields are. ``home`` is the module that it was declared in."""
 
-    title      : as printed in tables and figures
-    data       : "all" = S ∪ G, "silver" = S, "gold" = G, "clean" = G ∪ single-label images, "everything" = S ∪ G ∪
-                 single-label
-    loss       : name in galc.methods.objectives.PLAIN, for labels that are taken as they are: all of them where there
-                 is no correction, those of trusted images where there is one
-    estimator  : name in galc.estimators.base.ESTIMATORS, or None where no C is used
-    correction : what becomes of noisy labels: None (taken as they are), a name in galc.methods.objectives.CORRECTIONS
-                 (another loss), in galc.study.run.RELABELLED (other labels) or in galc.study.run.WEIGHTED (weights of
-                 the labels)
-    about      : one sentence for the reader
-    dropout    : False switches the dropout of the recipe off
-    mixup      : a of the Beta(a, a) that images are mixed by, 0 for none
-    gold_stop  : True holds a fold of the gold images out and takes the epoch that is best on it
-    refined    : True revises posterior labels by what the model learns (galc.methods.refinement); its loss is ASL
-    """
-
+    name: str
     title: str
-    data: Literal["all", "silver", "gold", "clean", "everything"]
-    loss: str
-    estimator: str | None
-    correction: str | None
+    data: str
     about: str
-    dropout: bool = True
-    mixup: float = 0.0
-    gold_stop: bool = False
-    refined: bool = False
+    loss: Elementwise
+    estimator: str | None
+    look: tuple[str, str]
+    dropout: bool
+    mixup: float
+    gold_stop: bool
+    home: str
+    make: Make | None = None
 
     @property
     def sees_noise(self) -> bool:
         """Whether the noisy labels have any part in it; if not, one run serves every noise level."""
-        return self.data not in ("gold", "clean")
+        return "silver" in DATA[self.data]
 
-    @property
-    def key(self) -> dict:
-        """All that decides a result: everything but the texts."""
-        return {name: value for name, value in asdict(self).items() if name not in ("title", "about")}
+    def training(self, stages: Any, estimate: Estimate | None, data: TrainingSet) -> tuple[TrainingSet, Loss]:
+        """What the last model is trained on, and by which loss. ``data``: the row's images, labels as they are."""
+        if self.make is None:
+            return data, plain(self.loss)
+        made = self.make(stages, estimate, data)
+        return made if isinstance(made, tuple) else (data, made)
 
 
-METHODS: dict[str, Method] = {
-    "asl": Method("ASL", "all", "asl", None, None, "Asymmetric loss on S ∪ G, labels taken as they are."),
-    "asl-no-dropout": Method(
-        "ASL without dropout", "all", "asl", None, None, "The same, without the dropout all others have.", dropout=False
-    ),
-    "bce": Method("BCE", "all", "bce", None, None, "Binary cross-entropy on S ∪ G."),
-    "bce-everything": Method(
-        "BCE + single-label",
-        "everything",
-        "bce",
-        None,
-        None,
-        "Binary cross-entropy on S ∪ G and the single-label images.",
-    ),
-    "gold-only": Method("Clean: gold", "gold", "asl", None, None, "ASL on the trusted images alone."),
-    "clean-only": Method(
-        "Clean: gold + single-label", "clean", "asl", None, None, "ASL on all clean images: gold and single-label."
-    ),
-    "galc-slr-literal": Method(
-        "GALC-SLR, literal",
-        "all",
-        "asl",
-        "algorithm-1",
-        "literal-clamped",
-        "The paper's formulas to the letter: C = sigmoid(Ĉ), ASL of Cᵀp, the product clamped to 1.",
-    ),
-    "galc-slr-literal-unclamped": Method(
-        "GALC-SLR, literal, unclamped",
-        "all",
-        "asl",
-        "algorithm-1",
-        "literal-unclamped",
-        "The same in the authors' ASL arithmetic, the product left as it is.",
-    ),
-    "galc-slr": Method(
-        "GALC-SLR",
-        "all",
-        "asl",
-        "calibrated-regulators",
-        "forward-asl",
-        "The paper's three steps with a row-stochastic C from calibrated single-label regulators, "
-        "ASL corrected on the probability scale.",
-    ),
-    "true-correction": Method(
-        "True-Correction",
-        "all",
-        "asl",
-        "true",
-        "forward-asl",
-        "GALC-SLR's training with the true C, which nobody knows.",
-    ),
-    "galc-plus": Method(
-        "GALC-plus",
-        "everything",
-        "asl",
-        "attribution",
-        "posterior",
-        "C by attribution EM, then training on cross-fitted posteriors of the clean labels, which the model goes on "
-        "revising. What we recommend.",
-        refined=True,
-    ),
-    "galc-plus-fixed": Method(
-        "GALC-plus, labels fixed",
-        "everything",
-        "asl",
-        "attribution",
-        "posterior",
-        "GALC-plus without the revision: the posterior labels stay as they are throughout the last training.",
-    ),
-    "galc-plus-bce": Method(
-        "GALC-plus, fixed, BCE",
-        "everything",
-        "bce",
-        "attribution",
-        "posterior",
-        "Fixed posterior labels with binary cross-entropy in place of ASL in the last training.",
-    ),
-    "galc-plus-iterated": Method(
-        "GALC-plus, fixed, iterated",
-        "everything",
-        "asl",
-        "attribution",
-        "posterior-iterated",
-        "Fixed posterior labels of a second round, by models trained on the posterior labels of the first.",
-    ),
-    "galc-slr-attribution": Method(
-        "GALC-SLR, attribution EM",
-        "all",
-        "asl",
-        "attribution",
-        "forward-asl",
-        "GALC-SLR's corrected loss with the C of GALC-plus: attribution EM over all noisy labels.",
-    ),
-    "galc-slr-likelihood": Method(
-        "GALC-SLR, likelihood",
-        "all",
-        "asl",
-        "likelihood",
-        "forward-asl",
-        "GALC-SLR's corrected loss with the C under which the noisy labels are most probable.",
-    ),
-    "glc": Method(
-        "GLC",
-        "all",
-        "asl",
-        "glc",
-        "forward-asl",
-        "Gold loss correction: C from mean scores on gold images, where other labels and doubt pass for noise.",
-    ),
-    "dual-t": Method(
-        "Dual-T", "all", "asl", "dual-t", "forward-asl", "C as the product of two counted matrices, by Yao et al. 2020."
-    ),
-    "t-revision": Method(
-        "T-revision",
-        "everything",
-        "bce",
-        "attribution",
-        "t-revision",
-        "Forward-corrected BCE; C gets a slack that is learned with the classifier, after Xia et al. 2019.",
-    ),
-    "reweighting": Method(
-        "Importance reweighting",
-        "everything",
-        "asl",
-        "attribution",
-        "reweighting",
-        "Each noisy label weighs P(clean) / P(noisy), from cross-fitted posteriors and C, after Liu and Tao 2016.",
-    ),
-    "cleanlab": Method(
-        "cleanlab",
-        "everything",
-        "asl",
-        None,
-        "cleanlab",
-        "Labels that cleanlab's confident learning holds for wrong are masked, the others taken as they are.",
-    ),
-    "silver-only": Method("Silver only", "silver", "asl", None, None, "ASL on the noisy images alone: step 1's f."),
-    "asl-gold-stop": Method(
-        "ASL, early stopping",
-        "all",
-        "asl",
-        None,
-        None,
-        "ASL on S ∪ G but for a fifth of G, on which the best epoch is chosen.",
-        gold_stop=True,
-    ),
-    "asl-mixup": Method(
-        "ASL + mixup",
-        "all",
-        "asl",
-        None,
-        None,
-        "ASL on S ∪ G, images and labels mixed in pairs, with dropout as everywhere.",
-        mixup=MIXUP,
-    ),
-    "forward-linear": Method(
-        "Forward, linear",
-        "everything",
-        "bce",
-        "attribution",
-        "forward-bce-linear",
-        "GALC-plus's data and C; cross-entropy of Cᵀq, held below 1.",
-    ),
-    "forward-exact": Method(
-        "Forward, exact",
-        "everything",
-        "bce",
-        "attribution",
-        "forward-bce-exact",
-        "GALC-plus's data and C; cross-entropy of q̃ where no label flips onto one that is there.",
-    ),
-    "forward-noisy-or": Method(
-        "Forward, noisy-or",
-        "everything",
-        "bce",
-        "attribution",
-        "forward-bce",
-        "GALC-plus's data and C; cross-entropy of q̃ with arrivals joined by noisy-or.",
-    ),
-    "gce": Method(
-        "GCE",
-        "everything",
-        "bce",
-        None,
-        "gce",
-        "Generalised cross-entropy of noisy labels, on GALC-plus's data; q chosen on gold images.",
-    ),
-    "elr": Method(
-        "ELR",
-        "everything",
-        "bce",
-        None,
-        "elr",
-        "Early-learning regularisation of noisy images, label by label, on GALC-plus's data.",
-    ),
-    "hill": Method("Hill", "everything", "hill", None, None, "Hill loss for missing labels, on GALC-plus's data."),
-    "splc": Method(
-        "SPLC",
-        "everything",
-        "focal-margin",
-        None,
-        "splc",
-        "Focal-margin loss; labels the model finds on noisy images become present. GALC-plus's data.",
-    ),
-    "small-loss": Method(
-        "Small loss",
-        "everything",
-        "asl",
-        "attribution",
-        "small-loss",
-        "ASL without the labels of largest loss, as many of each class as GALC-plus's C holds wrong.",
-    ),
-}
+METHODS: dict[str, Method] = {}
+
+# colours and markers of rows that name none: of no other row
+LOOKS = [("#1b9e77", "$a$"), ("#d02090", "$b$"), ("#7570b3", "$c$"), ("#e6ab02", "$d$"), ("#a6761d", "$e$")]
+
+
+def method(
+    name: str,
+    *,
+    title: str,
+    data: str,
+    about: str,
+    loss: Elementwise = ASL,
+    estimator: str | None = None,
+    look: tuple[str, str] | None = None,
+    dropout: bool = True,
+    mixup: float = 0.0,
+    gold_stop: bool = False,
+) -> Callable[[Make], Make]:
+    """Put a row into `METHODS`. Decorates what makes the training; called alone, it is a row that only trains ``loss``.
+
+    title     : as printed in tables and figures
+    data      : the images: "all" = S ∪ G, "silver" = S, "gold" = G, "clean" = G ∪ single-label images, "everything" =
+                S ∪ G ∪ single-label
+    about     : one sentence for the reader
+    loss      : (logits, targets) -> losses, all (B, K), of labels that are taken as they are; what the logits say of
+                probabilities follows from it (`probabilities`)
+    estimator : name in galc.estimators.base.ESTIMATORS of the C that is used, or None where none is
+    look      : (colour, marker) in every figure; None: one that is free
+    dropout   : False switches the dropout of the recipe off
+    mixup     : a of the Beta(a, a) that images are mixed by, 0 for none
+    gold_stop : True holds a fold of the gold images out and takes the epoch that is best on it
+
+    The function gets (stages, estimate, data) and returns (training set, loss). ``stages`` is the
+    `galc.study.stages.Stages` of the run, ``estimate`` what the estimator found (None without one), ``data`` the
+    `TrainingSet` of the row's images with the labels that a user would get. A class gets the same three and is the loss
+    itself. A loss is called with (logits (B, K), `Batch`) and gives the mean over the batch of the sum over the
+    classes; one with buffers or parameters is an ``nn.Module``.
+
+    Raises ValueError for a name or title that another file's row has, and for data, estimators, looks that are none.
+    """
+    home = sys._getframe(1).f_globals["__name__"]
+    others = {key: row for key, row in METHODS.items() if (key, row.home) != (name, home)}
+    if name in others:
+        raise ValueError(f"method {name!r} exists already, in {others[name].home}; choose another name")
+    if title in {row.title for row in others.values()}:
+        raise ValueError(f"method {name!r}: the title {title!r} is another method's")
+    for what, value, known in (("data", data, DATA), ("estimator", estimator, (None, *ESTIMATORS))):
+        if value not in known:
+            raise ValueError(f"method {name!r}: no {what} {value!r}; choose one of {', '.join(map(str, known))}")
+    taken = [row.look for row in others.values()]
+    look = look or next((one for one in LOOKS if one not in taken), LOOKS[len(taken) % len(LOOKS)])
+    if not isinstance(look, tuple) or [type(part) for part in look] != [str, str]:
+        raise ValueError(f"method {name!r}: look must be a colour and a marker, such as {LOOKS[0]}, not {look!r}")
+    METHODS[name] = Method(name, title, data, about, loss, estimator, look, dropout, mixup, gold_stop, home)
+
+    def decorate(make: Make) -> Make:
+        METHODS[name] = replace(METHODS[name], make=make)
+        return make
+
+    return decorate
+
+
+# --- losses that rows share ------------------------------------------------------------------------------------------
+
+
+def plain(loss: Elementwise) -> Loss:
+    """A loss on targets that are taken as they are."""
+    return lambda logits, batch: loss(logits, batch.targets).sum(1).mean()
+
+
+def corrected(loss: Elementwise, noisy: Noisy) -> Loss:
+    """``loss`` for trusted images, which are never corrected (paper, Sec. 3.3), and ``noisy`` for the others."""
+    return Corrected(loss, noisy)
+
+
+def weighted(loss: Elementwise, weights: Tensor) -> Loss:
+    """Each label of each image times its weight: ``weights`` (images, K), all 1 for trusted images.
+
+    Raises ValueError for weights that are negative or not finite.
+    """
+    if not torch.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError("weights must be finite and not negative")
+    return Weighted(loss, weights)
+
+
+def by_matrix(formula: Callable[..., Tensor], estimate: Estimate) -> Noisy:
+    """The losses ``formula``(logits, targets, C, added=...) by the matrix of an estimate, which stays as it is."""
+    return ByMatrix(formula, estimate.arrivals, estimate.appearing)
+
+
+def probabilities(loss: Elementwise, logits: Tensor) -> Tensor:
+    """What logits (N, K) of a model trained with ``loss`` say of the true probabilities: (N, K) float32 in [0, 1].
+
+    Where a label is present with probability q, the expected slope q L+' + (1 - q) L-' of the loss vanishes at the
+    optimum: q = L-' / (L-' - L+') at the logit. For BCE this is the sigmoid, for ASL `galc.losses.asl.calibrate`.
+    """
+    x = logits.detach().double().clamp(-30, 30).requires_grad_()
+    absent, present = (torch.autograd.grad(loss(x, torch.full_like(x, label)).sum(), x)[0] for label in (0.0, 1.0))
+    return (absent / (absent - present)).clamp(min=0).float()
+
+
+class Corrected(nn.Module):
+    """See `corrected`. State of ``noisy`` is state of it."""
+
+    def __init__(self, loss: Elementwise, noisy: Noisy):
+        super().__init__()
+        self.loss, self.noisy = loss, noisy
+
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        losses = torch.where(batch.trusted[:, None], self.loss(logits, batch.targets), self.noisy(logits, batch))
+        return losses.sum(1).mean()
+
+
+class Weighted(nn.Module):
+    """See `weighted`. The weights are looked up by `Batch.rows`."""
+
+    def __init__(self, loss: Elementwise, weights: Tensor):
+        super().__init__()
+        self.loss = loss
+        self.register_buffer("weights", weights.float(), persistent=False)  # worked out again, not kept in checkpoints
+
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        return (self.weights[batch.rows] * self.loss(logits, batch.targets)).sum(1).mean()
+
+
+class ByMatrix(nn.Module):
+    """See `by_matrix`. The matrix moves to the device with the loss and is in no checkpoint."""
+
+    def __init__(self, formula: Callable[..., Tensor], transition: Tensor, added: Tensor | None):
+        super().__init__()
+        self.formula = formula
+        self.register_buffer("transition", transition, persistent=False)
+        self.register_buffer("added", added, persistent=False)
+
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        return self.formula(logits, batch.targets, self.transition, added=self.added)

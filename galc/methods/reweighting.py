@@ -13,8 +13,25 @@ from torch import Tensor
 
 from galc.checks import check_labels, check_scores
 from galc.losses.forward import noisy_or
+from galc.methods.base import ASL, method, weighted
 
 _TINY = 1e-12
+
+
+@method(
+    "reweighting",
+    title="Importance reweighting",
+    data="everything",
+    estimator="attribution",
+    look=("#bcbd22", "$W$"),
+    about="Each noisy label weighs P(clean) / P(noisy), from cross-fitted posteriors and C, after Liu and Tao 2016.",
+)
+def reweighting(stages, estimate, data):
+    weights, noisy = torch.ones(data.targets.shape), ~data.trusted
+    labels = data.targets[noisy].bool()
+    q = stages.shifted(stages.noisy_posterior[data.index[noisy]], labels, estimate)
+    weights[noisy] = importance(q, labels, estimate.arrivals, estimate.appearing)
+    return data, weighted(ASL, weights)
 
 
 def importance(q: Tensor, labels: Tensor, transition: Tensor, added: Tensor | None = None) -> Tensor:

@@ -1,11 +1,22 @@
 """Training on the labels with a small loss: what a model finds hard to believe early is likely wrong."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from galc.methods.base import ASL, Elementwise, corrected, method
 from galc.training.batch import Batch, EachEpoch
+
+
+@method(
+    "small-loss",
+    title="Small loss",
+    data="everything",
+    estimator="attribution",
+    look=("#999933", "."),
+    about="ASL without the labels of largest loss, as many of each class as GALC-plus's C holds wrong.",
+)
+def small_loss(stages, estimate, data):
+    return data, corrected(ASL, SmallLoss(ASL, estimate.arrivals, *data.targets.shape, added=estimate.appearing))
 
 
 class SmallLoss(EachEpoch):
@@ -24,7 +35,7 @@ class SmallLoss(EachEpoch):
 
     def __init__(
         self,
-        elementwise: Callable[[Tensor, Tensor], Tensor],
+        elementwise: Elementwise,
         transition: Tensor,
         images: int,
         num_classes: int,

@@ -16,7 +16,21 @@ from torch import Tensor, nn
 
 from galc.checks import check_transition
 from galc.losses.forward import forward_bce
+from galc.methods.base import BCE, corrected, method
 from galc.training.batch import Batch
+
+
+@method(
+    "t-revision",
+    title="T-revision",
+    data="everything",
+    loss=BCE,
+    estimator="attribution",
+    look=("#9467bd", "$T$"),
+    about="Forward-corrected BCE; C gets a slack that is learned with the classifier, after Xia et al. 2019.",
+)
+def t_revision(stages, estimate, data):
+    return data, corrected(BCE, TRevision(estimate.arrivals, stages.params.epochs, estimate.appearing))
 
 
 class TRevision(nn.Module):

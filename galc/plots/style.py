@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from galc.methods.base import METHODS
 from galc.results.groups import method_title
 
 STYLE = {
@@ -42,41 +43,6 @@ STYLE = {
 
 # Okabe and Ito's colours and shades of them: told apart in print and by colour-blind readers, the marker besides.
 GREEN, RED, BLUE, GREY = "#009e73", "#d55e00", "#0072b2", "#6b6b6b"
-LOOKS = {
-    "asl": (RED, "o"),
-    "asl-no-dropout": ("#e69f00", "v"),
-    "bce": ("#cc79a7", "s"),
-    "bce-everything": ("#882255", "D"),
-    "gold-only": ("#a3a3a3", "x"),
-    "clean-only": (GREY, "X"),
-    "galc-slr-literal": ("#56b4e9", "<"),
-    "galc-slr-literal-unclamped": ("#7a9fbf", ">"),
-    "galc-slr": (BLUE, "^"),
-    "true-correction": ("#000000", "d"),
-    "galc-plus": (GREEN, "P"),
-    "silver-only": ("#c9a227", "p"),
-    "asl-gold-stop": ("#f28e6b", "h"),
-    "asl-mixup": ("#ff5e5e", "*"),
-    "forward-linear": ("#332288", "1"),
-    "forward-exact": ("#5b4bb5", "2"),
-    "forward-noisy-or": ("#8f83d8", "3"),
-    "gce": ("#aa7744", "8"),
-    "elr": ("#774411", "H"),
-    "hill": ("#44aa99", "4"),
-    "splc": ("#117a8b", "+"),
-    "small-loss": ("#999933", "."),
-    # letters: rows that stand beside the main ones in `09_beyond_the_paper` alone
-    "galc-plus-fixed": ("#2ca25f", "$F$"),
-    "galc-plus-bce": ("#66c2a5", "$B$"),
-    "galc-plus-iterated": ("#00573f", "$2$"),
-    "galc-slr-attribution": ("#4a90c2", "$A$"),
-    "galc-slr-likelihood": ("#003f66", "$L$"),
-    "glc": ("#b07aa1", "$G$"),
-    "dual-t": ("#8c564b", "$D$"),
-    "t-revision": ("#9467bd", "$T$"),
-    "reweighting": ("#bcbd22", "$W$"),
-    "cleanlab": ("#e377c2", "$C$"),
-}
 AXES = {
     "mAP": "mAP on the clean test set (%)",
     "difference": "difference in mAP (points)",
@@ -114,20 +80,21 @@ def style() -> Iterator[None]:
 def method_style(name: object) -> Look:
     """Title, colour and marker of a method by its name or the paper's ("ASL"); an unknown one gets a fixed guess."""
     look = look_of(str(name))
-    known = list(LOOKS.values())
+    known = [row.look for row in METHODS.values()]
     return Look(method_title(name), *(look or known[zlib.crc32(str(name).encode()) % len(known)]))
 
 
 def look_of(name: str) -> tuple[str, str] | None:
     """Colour and marker of a method; None for what is none."""
-    return LOOKS.get(name.lower())
+    return METHODS[name.lower()].look if name.lower() in METHODS else None
 
 
 def method_styles(names: Iterable[str]) -> dict[str, Look]:
     """The looks of all names in one figure: no two alike while there are enough; a method of the study has its own."""
     names = list(dict.fromkeys(names))
     known = [look_of(name) for name in names]
-    free = itertools.cycle([LOOKS[name] for name in FREE if LOOKS[name] not in known] or LOOKS.values())
+    unused = [METHODS[name].look for name in FREE if METHODS[name].look not in known]
+    free = itertools.cycle(unused or [row.look for row in METHODS.values()])
     return {
         name: method_style(name) if look else Look(name, *next(free)) for name, look in zip(names, known, strict=True)
     }

@@ -22,7 +22,8 @@ from galc.estimators import base as estimators
 from galc.estimators.base import Estimate, Evidence
 from galc.estimators.label_sets import LabelSets
 from galc.losses.asl import calibrate_logits
-from galc.methods import objectives
+from galc.losses.forward import forward_bce
+from galc.methods.base import ASL, BCE, by_matrix, corrected, plain
 from galc.study.inputs import Inputs
 from galc.study.params import Params
 from galc.study.stage_cache import Costs
@@ -203,7 +204,7 @@ class Stages:
         def compute():
             self.say("step 1: training f on the silver images")
             checkpoint = self._checkpoint("silver", key)
-            done = self.fit(self.training_set(self.split.silver), objectives.plain("asl"), checkpoint)
+            done = self.fit(self.training_set(self.split.silver), plain(ASL), checkpoint)
             train = self.predict(done.model, self.inputs.data.x)
             arrays = {"logits": train.numpy(), "test_logits": self.test_logits(done.model).numpy()}
             checkpoint.unlink(missing_ok=True)
@@ -221,7 +222,7 @@ class Stages:
 
         def compute() -> Tensor:
             data = self.training_set(self.inputs.clean, self.train.labels)
-            return self.calibrated(calibrate_logits(self.crossfit("clean", key, data, objectives.plain("asl"))))
+            return self.calibrated(calibrate_logits(self.crossfit("clean", key, data, plain(ASL))))
 
         return self._probabilities("clean", key, "cross-fitting a model of the clean labels on trusted images", compute)
 
@@ -267,7 +268,7 @@ class Stages:
             return replace(part, targets=targets)
 
         def compute() -> Tensor:
-            data, loss = self._everything(), objectives.plain("bce")
+            data, loss = self._everything(), plain(BCE)
             return self.calibrated(self.crossfit("second", key, data, loss, first_round))
 
         says = "second round: cross-fitting on the posterior labels of the first, nested"
@@ -277,7 +278,7 @@ class Stages:
     def given_probability(self) -> Tensor:
         """(N, K) probabilities of the labels as given, noisy or not, by plain BCE cross-fitted on all images."""
         key = self.key(EVERYTHING, FOLDED)
-        compute = lambda: self.crossfit("given", key, self._everything(), objectives.plain("bce")).sigmoid()  # noqa: E731
+        compute = lambda: self.crossfit("given", key, self._everything(), plain(BCE)).sigmoid()  # noqa: E731
         return self._probabilities("given", key, "cross-fitting a model of the labels as given", compute)
 
     def posterior_labels(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
@@ -347,5 +348,4 @@ class Stages:
 
 def _forward(estimate: Estimate) -> Loss:
     """BCE, forward-corrected by an estimate for all but trusted images."""
-    transition, added = estimate.arrivals, estimate.appearing
-    return objectives.corrected("forward-bce", objectives.Task(transition, loss="bce", added=added))
+    return corrected(BCE, by_matrix(forward_bce, estimate))

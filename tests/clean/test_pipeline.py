@@ -13,7 +13,7 @@ from galc.clean.pipeline import Cleaning
 from galc.clean.stages import OwnStages
 from galc.data.dataset import Dataset
 from galc.data.load import load
-from galc.methods import objectives
+from galc.methods.base import ASL, BCE, plain
 from galc.noise.model import Noise, symmetric
 from galc.study.params import ParameterError, Params
 from tests.conftest import write_colours
@@ -116,9 +116,9 @@ def test_a_model_that_learns_something_else_is_not_taken_from_the_cache(noisy):
     small = SMALL | {"epochs": 1, "fold_epochs": 1}
     x = torch.randn(len(given), 4, generator=torch.Generator().manual_seed(0))
     stages = OwnStages(given, x, Params(**small))
-    loss, targets = objectives.plain("bce"), given.labels.float()
+    loss, targets = plain(BCE), given.labels.float()
     some, more = (Noise.of(symmetric(7, share)) for share in (0.3, 0.5))
     first = stages.second_round(some, targets, loss)
-    for others in ((more, targets, loss), (some, 1 - targets, loss), (some, targets, objectives.plain("asl"))):
+    for others in ((more, targets, loss), (some, 1 - targets, loss), (some, targets, plain(ASL))):
         assert not torch.equal(stages.second_round(*others), first)
     assert torch.equal(stages.second_round(some, targets, loss), first)

@@ -1,5 +1,7 @@
 """T-revision: the forward correction until it learns, a transition matrix always, and nearer to the truth after."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,9 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from galc.checks import check_transition
+from galc.estimators.base import Estimate
 from galc.estimators.errors import matrix_error
 from galc.losses.forward import forward_bce
-from galc.methods.objectives import Task, corrected
+from galc.methods.base import BCE, METHODS, by_matrix, corrected
 from galc.methods.t_revision import TRevision
 from galc.noise.model import inject, pair_flip, symmetric
 from galc.training.batch import Batch, TrainingSet
@@ -36,8 +39,10 @@ def trained(loss: nn.Module, epochs: int = 3) -> torch.Tensor:
     return model.weight.detach()
 
 
-def task(transition: torch.Tensor, epochs: int = 3) -> Task:
-    return Task(transition, 1500, K, epochs, "bce")
+def row(transition: torch.Tensor, epochs: int = 3) -> nn.Module:
+    """The loss of the method for a training of so many epochs."""
+    stages = SimpleNamespace(params=SimpleNamespace(epochs=epochs))
+    return METHODS["t-revision"].training(stages, Estimate(transition), training())[1]
 
 
 @pytest.mark.parametrize("transition", [symmetric(K, 0.3), pair_flip(K, 0.4), torch.eye(K)])
@@ -50,22 +55,22 @@ def test_before_it_learns_it_is_the_forward_correction(transition):
 
 
 def test_a_slack_that_does_not_learn_trains_the_same_model_as_the_forward_correction():
-    held = corrected("t-revision", task(symmetric(K, 0.3)))
+    held = row(symmetric(K, 0.3))
     held.noisy.slack.requires_grad_(False)
-    forward = trained(corrected("forward-bce", task(symmetric(K, 0.3).float())))
+    forward = trained(corrected(BCE, by_matrix(forward_bce, Estimate(symmetric(K, 0.3)))))
     torch.testing.assert_close(trained(held), forward, atol=1e-3, rtol=1e-3)
-    assert not torch.allclose(trained(corrected("t-revision", task(symmetric(K, 0.3)))), forward, atol=1e-2)
+    assert not torch.allclose(trained(row(symmetric(K, 0.3))), forward, atol=1e-2)
 
 
 def test_learning_moves_a_wrong_matrix_towards_the_true_one():
-    loss = corrected("t-revision", task(symmetric(K, 0.1), 20))
+    loss = row(symmetric(K, 0.1), 20)
     trained(loss, epochs=20)
     before, after = (matrix_error(c, symmetric(K, 0.4)) for c in (symmetric(K, 0.1), loss.noisy.revised().detach()))
     assert after["row_l1"] < before["row_l1"] / 2 and after["diagonal"] < before["diagonal"] / 2
 
 
 def test_it_learns_only_after_half_of_the_epochs():
-    loss = corrected("t-revision", task(symmetric(K, 0.1), 4))
+    loss = row(symmetric(K, 0.1), 4)
     trained(loss, epochs=2)
     assert not loss.noisy.slack.any()
     trained(loss, epochs=3)

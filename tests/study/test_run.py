@@ -17,9 +17,10 @@ import galc.training.crossfit
 from galc import metrics, store
 from galc.checks import check_transition
 from galc.data.dataset import Dataset
+from galc.estimators.base import Estimate
 from galc.estimators.calibrated import calibrated_regulators
-from galc.methods import filtering
 from galc.methods.base import METHODS
+from galc.methods.cleanlab_filter import suspicious
 from galc.noise import model as noise
 from galc.study import run as study
 from galc.study import stages
@@ -245,11 +246,18 @@ def test_the_image_that_leaves_no_room_for_noise_is_named(tiny):
         _ = its.observed
 
 
-def test_soft_labels_are_clean_where_images_are_trusted_and_probabilities_elsewhere(kept, tiny):
+def last_training(its: Study, name: str, estimate: Estimate | None = None) -> tuple:
+    """What a method trains on, and its loss; by another estimate than its own, if one is given."""
+    row = METHODS[name]
+    estimate = its.estimate(row.estimator) if row.estimator and estimate is None else estimate
+    return row.training(its, estimate, its.training_set(its.images(row)))
+
+
+def test_posterior_labels_are_clean_where_images_are_trusted_and_probabilities_elsewhere(kept, tiny):
     its = Study(checked(tiny))
-    soft = its.soft_labels(kept["galc-plus"].estimate)
-    assert torch.equal(soft[its.inputs.clean], its.train.labels[its.inputs.clean].float())
-    silver = soft[its.split.silver]
+    data, _ = last_training(its, "galc-plus-fixed")
+    assert torch.equal(data.targets[data.trusted], its.train.labels[data.index[data.trusted]].float())
+    silver = data.targets[~data.trusted]
     assert silver.min() >= 0 and silver.max() <= 1 and not torch.equal(silver, silver.round())
 
 
@@ -264,30 +272,31 @@ def test_a_label_of_the_second_round_does_not_vouch_for_itself(tiny, monkeypatch
         image = int(its.split.silver[0])
         if turn:
             its.observed[image] = ~its.observed[image]
-        posteriors.append(its.second_posterior(transition))
+        posteriors.append(its.second_posterior(Estimate(transition)))
     assert torch.equal(posteriors[0][image], posteriors[1][image])
     assert (posteriors[0] != posteriors[1]).any(1).sum() > 20  # others have learnt from it
 
 
 def test_the_second_round_learns_posterior_labels_and_is_not_the_first(kept, tiny, monkeypatch):
     its = Study(checked(tiny))
-    first, second = (its.soft_labels(kept["galc-plus"].estimate, rounds) for rounds in (1, 2))
-    assert torch.equal(first[its.inputs.clean], second[its.inputs.clean])
-    assert not torch.allclose(first[its.split.silver], second[its.split.silver], atol=1e-3)
+    first, second = (last_training(its, name)[0] for name in ("galc-plus-fixed", "galc-plus-iterated"))
+    assert torch.equal(first.index, second.index)
+    assert torch.equal(first.targets[first.trusted], second.targets[first.trusted])
+    assert not torch.allclose(first.targets[~first.trusted], second.targets[~first.trusted], atol=1e-3)
 
 
 def test_weights_are_one_where_images_are_trusted(kept, tiny):
     its = Study(checked(tiny))
-    silver, noisy = its.split.silver, its.observed[its.split.silver]
-    masked, weighed = its.plausible(), its.importance(kept["reweighting"].estimate)
-    for weights in (masked, weighed):
-        assert weights.shape == its.train.labels.shape and torch.equal(
-            weights[its.inputs.clean], torch.ones(len(its.inputs.clean), 7)
-        )
-    assert torch.equal(masked[silver] == 0, filtering.suspicious(its.given_probability[silver], noisy))
-    assert 0 < (masked[silver] == 0).sum() < noisy.numel() / 2
-    assert weighed[silver][noisy].std() > 0.1 and (weighed > 0).all()
-    assert torch.equal(its.importance(torch.eye(7))[silver], torch.ones(noisy.shape))
+    trained = {name: last_training(its, name) for name in ("cleanlab", "reweighting")}
+    for data, loss in trained.values():
+        assert loss.weights.shape == data.targets.shape and (loss.weights[data.trusted] == 1).all()
+    (data, masked), (_, weighed) = trained["cleanlab"], trained["reweighting"]
+    silver, noisy = ~data.trusted, data.targets[~data.trusted].bool()
+    expected = suspicious(its.given_probability[data.index[silver]], noisy)
+    assert torch.equal(masked.weights[silver] == 0, expected)
+    assert 0 < expected.sum() < noisy.numel() / 2
+    assert weighed.weights[silver][noisy].std() > 0.1 and (weighed.weights > 0).all()
+    assert (last_training(its, "reweighting", Estimate(torch.eye(7)))[1].weights == 1).all()
 
 
 def test_a_missing_cleanlab_is_said_before_anything_is_trained(tiny, monkeypatch):

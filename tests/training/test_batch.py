@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from galc.methods.objectives import Task, corrected, plain
+from galc.estimators.base import Estimate
+from galc.losses.forward import forward_bce
+from galc.methods.base import ASL, BCE, by_matrix, corrected, plain
 from galc.training.batch import Batch, TrainingSet, mixed
 
 
@@ -55,31 +57,31 @@ def draw(seed: int, concentration: float, n: int) -> tuple[float, torch.Tensor]:
 
 def test_nothing_is_mixed_nor_drawn_at_0():
     inputs, _ = batch()
-    loss = plain("asl")
+    loss = plain(ASL)
     torch.manual_seed(1)
     before = torch.get_rng_state()
     assert mixed(inputs, loss, 0.0) == (inputs, loss)
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("name", ["asl", "bce"])
-def test_a_loss_that_is_linear_in_its_targets_is_that_of_the_mixed_targets(name):
+@pytest.mark.parametrize("each", [ASL, BCE])
+def test_a_loss_that_is_linear_in_its_targets_is_that_of_the_mixed_targets(each):
     inputs, labels = batch()
     share, partner = draw(3, 0.4, 6)
     torch.manual_seed(3)
-    mixture, loss = mixed(inputs, plain(name), 0.4)
+    mixture, loss = mixed(inputs, plain(each), 0.4)
     for n, other in enumerate(partner.tolist()):
         torch.testing.assert_close(mixture[n], share * inputs[n] + (1 - share) * inputs[other])
     logits = torch.randn(6, K)
     targets = share * labels.targets + (1 - share) * labels.targets[partner]
-    expected = plain(name)(logits, Batch(targets, labels.trusted, labels.rows, 1))
+    expected = plain(each)(logits, Batch(targets, labels.trusted, labels.rows, 1))
     torch.testing.assert_close(loss(logits, labels), expected)
 
 
 def test_each_side_of_a_pair_is_corrected_or_trusted_by_its_own_flag():
     inputs, labels = batch()
     matrix = torch.full((K, K), 0.1) + 0.6 * torch.eye(K)
-    own = corrected("forward-bce", Task(matrix, loss="bce"))
+    own = corrected(BCE, by_matrix(forward_bce, Estimate(matrix)))
     share, partner = draw(5, 1.0, 6)
     torch.manual_seed(5)
     _, loss = mixed(inputs, own, 1.0)
@@ -94,7 +96,7 @@ def test_each_side_of_a_pair_is_corrected_or_trusted_by_its_own_flag():
 def test_shares_are_beta_distributed():
     inputs = torch.tensor([[0.0], [1.0]])
     torch.manual_seed(0)
-    shares = torch.cat([mixed(inputs, plain("bce"), 0.3)[0] for _ in range(4000)])
+    shares = torch.cat([mixed(inputs, plain(BCE), 0.3)[0] for _ in range(4000)])
     shares = shares[(shares > 0) & (shares < 1)]  # the pairs of an image with itself left out
     assert shares.mean().item() == pytest.approx(0.5, abs=0.02)
     assert shares.var().item() == pytest.approx(0.25 / (2 * 0.3 + 1), rel=0.06)  # ab / ((a + b)^2 (a + b + 1))

@@ -12,28 +12,32 @@ import pytest
 import torch
 from torch import nn
 
+from galc.estimators.base import Estimate
 from galc.losses.asl import AsymmetricLoss
-from galc.methods import objectives
+from galc.methods.base import ASL, METHODS, weighted
 from galc.noise.model import symmetric
 from galc.training import checkpoint
 from galc.training import loop as trainer
+from galc.training.batch import TrainingSet
 from galc.training.checkpoint import Preemption
 
 # --- whose it is -----------------------------------------------------------------------------------------------------
 
-C = symmetric(4, 0.3).float()
+C = Estimate(symmetric(4, 0.3))
 
 
 def losses() -> dict:
     """Losses that differ from each other in one thing each."""
-    corrected = lambda name, c=C, added=None: objectives.corrected(name, objectives.Task(c, 9, 4, 8, added=added))  # noqa: E731
-    names = ("forward-asl", "forward-bce", "forward-bce-linear", "literal-clamped", "literal-unclamped", "elr", "gce")
-    return {name: objectives.plain(name) for name in objectives.PLAIN} | {
-        **{name: corrected(name) for name in names},
-        "another C": corrected("forward-asl", symmetric(4, 0.2).float()),
-        "something added": corrected("forward-asl", added=torch.full((4,), 0.1)),
-        "weights": objectives.weighted("asl", torch.ones(9, 4)),
-        "other weights": objectives.weighted("asl", torch.full((9, 4), 0.5)),
+    data = TrainingSet(torch.zeros(9, 1), torch.arange(9), torch.zeros(9, 4), torch.zeros(9, dtype=torch.bool))
+    corrected = lambda name, estimate=C: METHODS[name].training(None, estimate, data)[1]  # noqa: E731
+    plain_ones = ("asl", "bce", "hill")
+    names = ("galc-slr", "forward-noisy-or", "forward-linear", "galc-slr-literal", "galc-slr-literal-unclamped")
+    appearing = Estimate(C.transition, torch.zeros(4), torch.full((4,), 0.1))
+    return {name: corrected(name) for name in (*plain_ones, *names, "elr", "gce", "splc", "small-loss")} | {
+        "another C": corrected("galc-slr", Estimate(symmetric(4, 0.2))),
+        "something added": corrected("galc-slr", appearing),
+        "weights": weighted(ASL, torch.ones(9, 4)),
+        "other weights": weighted(ASL, torch.full((9, 4), 0.5)),
     }
 
 

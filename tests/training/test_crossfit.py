@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from galc.methods.objectives import Task, corrected, plain
+from galc.estimators.base import Estimate
+from galc.losses.forward import forward_bce
+from galc.methods.base import ASL, BCE, by_matrix, corrected, plain
 from galc.noise.model import symmetric
 from galc.training import crossfit as module
 from galc.training.batch import TrainingSet
@@ -35,9 +37,9 @@ def by_heart() -> nn.Module:
 
 def test_no_image_is_predicted_by_a_model_that_saw_it():
     data = one_hot_images()
-    learnt = predict(fit(by_heart(), data, plain("bce"), RECIPE, 0).ema, data.inputs, data.index)
+    learnt = predict(fit(by_heart(), data, plain(BCE), RECIPE, 0).ema, data.inputs, data.index)
     assert torch.equal(learnt > 1, data.targets.bool())  # this model repeats what it has seen
-    logits = crossfit(by_heart, data, plain("bce"), RECIPE, 3, seed=0)
+    logits = crossfit(by_heart, data, plain(BCE), RECIPE, 3, seed=0)
     assert logits.shape == (15, K) and logits.dtype == torch.float32
     assert torch.equal(logits[data.index], torch.zeros(11, K))
 
@@ -61,7 +63,7 @@ def test_an_image_gets_the_model_of_its_fold_and_an_image_outside_the_mean(monke
         return Fit(Constant(-1.0), Constant(10.0 ** len(trained)))  # the averaged weights count
 
     monkeypatch.setattr(module, "fit", stub)
-    logits = crossfit(by_heart, data, plain("bce"), RECIPE, 3, seed=5)
+    logits = crossfit(by_heart, data, plain(BCE), RECIPE, 3, seed=5)
     fold = folds(11, 3, 5)
     for k, (index, _) in enumerate(trained):
         assert torch.equal(index, data.index[fold != k])
@@ -82,16 +84,16 @@ def test_training_batches_are_augmented_and_predicted_ones_only_prepared():
         return transform
 
     recipe = Recipe(epochs=2, batch_size=4)
-    crossfit(by_heart, data, plain("bce"), recipe, 2, 0, transform=note("augmented"), prepare=note("prepared"))
+    crossfit(by_heart, data, plain(BCE), recipe, 2, 0, transform=note("augmented"), prepare=note("prepared"))
     assert seen == {"augmented": 2 * 11, "prepared": 2 * 15}
 
 
 def test_the_same_seed_gives_the_same_predictions_and_every_fold_says_when_it_is_done():
     data, lines = one_hot_images(), []
     data = TrainingSet(data.inputs + 0.1, data.index, data.targets, data.trusted)  # images share something
-    first = crossfit(by_heart, data, plain("asl"), RECIPE, 2, 0, log=lines.append)
-    assert torch.equal(first, crossfit(by_heart, data, plain("asl"), RECIPE, 2, 0))
-    assert not torch.equal(first, crossfit(by_heart, data, plain("asl"), RECIPE, 2, 1))
+    first = crossfit(by_heart, data, plain(ASL), RECIPE, 2, 0, log=lines.append)
+    assert torch.equal(first, crossfit(by_heart, data, plain(ASL), RECIPE, 2, 0))
+    assert not torch.equal(first, crossfit(by_heart, data, plain(ASL), RECIPE, 2, 1))
     assert lines == ["fold 1/2 predicted", "fold 2/2 predicted"]
 
 
@@ -105,7 +107,7 @@ class Counting(nn.Module):
     def forward(self, logits, batch):
         self.steps += 1
         assert self.steps <= 2 * 2  # epochs, batches
-        return plain("bce")(logits, batch)
+        return plain(BCE)(logits, batch)
 
 
 def test_a_loss_with_a_state_starts_every_fold_anew_and_is_left_as_it_was():
@@ -122,11 +124,11 @@ def test_what_a_folds_models_learn_is_worked_out_of_their_own_images_alone():
         return TrainingSet(part.inputs, part.index, 1 - part.targets, part.trusted)
 
     data = TrainingSet(data.inputs + 0.1, data.index, data.targets, data.trusted)  # images share something
-    logits = crossfit(by_heart, data, plain("bce"), RECIPE, 3, 0, relabel=relabel)
+    logits = crossfit(by_heart, data, plain(BCE), RECIPE, 3, 0, relabel=relabel)
     fold = folds(11, 3, 0)
     assert [part.tolist() for part in seen] == [data.index[fold != k].tolist() for k in range(3)]
     opposite = TrainingSet(data.inputs, data.index, 1 - data.targets, data.trusted)
-    assert torch.equal(logits, crossfit(by_heart, opposite, plain("bce"), RECIPE, 3, 0))
+    assert torch.equal(logits, crossfit(by_heart, opposite, plain(BCE), RECIPE, 3, 0))
 
 
 @given(count=st.integers(2, 60), number=st.integers(2, 8), seed=st.integers(0, 2**31))
@@ -215,7 +217,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize(("fold", "trained"), [(0, 3), (1, 2), (2, 1)])
 def test_finished_folds_are_not_trained_again_after_an_interruption(fold, trained, tmp_path, monkeypatch):
     data = one_hot_images()
-    expected = crossfit(by_heart, data, plain("bce"), RECIPE, 3, seed=0)
+    expected = crossfit(by_heart, data, plain(BCE), RECIPE, 3, seed=0)
     options = {"checkpoint": tmp_path / "x.safetensors", "checkpoint_seconds": 0}
     own_fit, begun = module.fit, []
 
@@ -227,17 +229,17 @@ def test_finished_folds_are_not_trained_again_after_an_interruption(fold, traine
 
     monkeypatch.setattr(module, "fit", killing)
     with pytest.raises(Killed):
-        crossfit(by_heart, data, plain("bce"), RECIPE, 3, seed=0, **options)
+        crossfit(by_heart, data, plain(BCE), RECIPE, 3, seed=0, **options)
     begun[:] = [1] * 9
-    got = crossfit(by_heart, data, plain("bce"), RECIPE, 3, seed=0, **options)
+    got = crossfit(by_heart, data, plain(BCE), RECIPE, 3, seed=0, **options)
     assert torch.equal(got, expected) and len(begun) == 9 + trained
     assert not list(tmp_path.iterdir())
 
 
 C = symmetric(K, 0.3).float()
 OTHERS = {
-    "loss": {"loss": plain("asl")},
-    "C": {"loss": corrected("forward-bce", Task(symmetric(K, 0.2).float(), loss="bce"))},
+    "loss": {"loss": plain(ASL)},
+    "C": {"loss": corrected(BCE, by_matrix(forward_bce, Estimate(symmetric(K, 0.2))))},
     "targets": {"data": replace(one_hot_images(), targets=1 - one_hot_images().targets)},
     "inputs": {"data": replace(one_hot_images(), inputs=2 * torch.eye(15))},
     "recipe": {"recipe": replace(RECIPE, learning_rate=0.2)},
@@ -247,7 +249,12 @@ OTHERS = {
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
 def test_no_fold_of_another_cross_fitting_is_read(other, tmp_path, monkeypatch):
-    own = {"data": one_hot_images(), "loss": corrected("forward-bce", Task(C, loss="bce")), "recipe": RECIPE, "seed": 0}
+    own = {
+        "data": one_hot_images(),
+        "loss": corrected(BCE, by_matrix(forward_bce, Estimate(C))),
+        "recipe": RECIPE,
+        "seed": 0,
+    }
     options = {"build": by_heart, "number": 3, "checkpoint": tmp_path / "x.safetensors", "checkpoint_seconds": 0}
     own_fit, begun = module.fit, []
 
@@ -271,7 +278,7 @@ def test_no_fold_of_another_cross_fitting_is_read(other, tmp_path, monkeypatch):
 
 def test_a_fold_goes_on_from_its_own_checkpoint(tmp_path):
     data, seen = one_hot_images(), []
-    expected = crossfit(by_heart, data, plain("bce"), RECIPE, 3, seed=0)
+    expected = crossfit(by_heart, data, plain(BCE), RECIPE, 3, seed=0)
 
     def dying(batch):
         seen.append(1)
@@ -282,14 +289,14 @@ def test_a_fold_goes_on_from_its_own_checkpoint(tmp_path):
     options = {"checkpoint": tmp_path / "x.safetensors", "checkpoint_seconds": 0}
     recipe = Recipe(epochs=30, batch_size=4, learning_rate=0.1, ema_decay=0.5)
     with pytest.raises(Killed):
-        crossfit(by_heart, data, plain("bce"), recipe, 3, seed=0, transform=dying, **options)
+        crossfit(by_heart, data, plain(BCE), recipe, 3, seed=0, transform=dying, **options)
     count = len(seen)
-    got = crossfit(by_heart, data, plain("bce"), recipe, 3, seed=0, transform=lambda b: seen.append(1) or b, **options)
+    got = crossfit(by_heart, data, plain(BCE), recipe, 3, seed=0, transform=lambda b: seen.append(1) or b, **options)
     assert torch.equal(got, expected) and len(seen) - count < 3 * 60
 
 
 def test_short_folds_leave_no_files(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(module.store, "save", lambda *_: saved.append(1))
-    crossfit(by_heart, one_hot_images(), plain("bce"), RECIPE, 3, seed=0, checkpoint=tmp_path / "x.safetensors")
+    crossfit(by_heart, one_hot_images(), plain(BCE), RECIPE, 3, seed=0, checkpoint=tmp_path / "x.safetensors")
     assert not saved and not list(tmp_path.iterdir())

@@ -12,8 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from galc.estimators.base import Estimate
 from galc.losses.asl import calibrate_logits
-from galc.methods import objectives
+from galc.losses.forward import forward_asl, forward_bce
+from galc.methods.base import ASL as ELEMENTWISE
+from galc.methods.base import BCE, METHODS, by_matrix, corrected, plain
 from galc.noise.model import symmetric
 from galc.training import checkpoint, models
 from galc.training import loop as trainer
@@ -23,7 +26,7 @@ from galc.training.loop import Recipe, fit
 from galc.training.models import predict
 
 RECIPE = Recipe(epochs=5, batch_size=10, learning_rate=1e-2, weight_decay=1e-2, ema_decay=0.9)
-ASL = objectives.plain("asl")
+ASL = plain(ELEMENTWISE)
 
 
 def data(n: int = 23, seed: int = 0) -> TrainingSet:
@@ -242,8 +245,8 @@ def test_a_process_killed_inside_an_epoch_is_resumed_bit_identically(tmp_path):
         {"model": probe(hidden=9)},
         {"data": dataclasses.replace(data(), inputs=1 + data().inputs)},
         {"choose": lambda model: 1.0},
-        {"loss": objectives.plain("bce")},
-        {"loss": objectives.corrected("forward-asl", objectives.Task(symmetric(4, 0.3).float()))},
+        {"loss": plain(BCE)},
+        {"loss": corrected(ELEMENTWISE, by_matrix(forward_asl, Estimate(symmetric(4, 0.3))))},
     ],
     ids=lambda other: next(iter(other)),
 )
@@ -594,9 +597,9 @@ def test_mixup_is_drawn_from_the_seed_and_resumed_bit_for_bit(tmp_path):
 # --- failures ------------------------------------------------------------------------------------------------------
 
 TRANSITION = symmetric(4, 0.3).float()
-LOSSES = {"asl": ASL, "bce": objectives.plain("bce")} | {
-    name: objectives.corrected(name, objectives.Task(TRANSITION))
-    for name in ("forward-asl", "forward-bce", "literal-clamped", "literal-unclamped")
+LOSSES = {"asl": ASL, "bce": plain(BCE)} | {
+    name: METHODS[name].training(None, Estimate(TRANSITION), data())[1]
+    for name in ("galc-slr", "forward-noisy-or", "galc-slr-literal", "galc-slr-literal-unclamped")
 }
 
 
@@ -633,7 +636,7 @@ def test_weights_broken_by_the_last_step_are_not_taken_for_a_result(tmp_path):
 
 def test_a_faulty_correction_matrix_is_not_mistaken_for_a_loss_that_is_not_finite():
     with pytest.raises(ValueError, match="does not sum to at most 1"):
-        fit(probe(), data(), objectives.corrected("forward-bce", objectives.Task(2 * TRANSITION)), RECIPE, 0)
+        fit(probe(), data(), corrected(BCE, by_matrix(forward_bce, Estimate(2 * TRANSITION))), RECIPE, 0)
 
 
 def test_a_training_set_that_does_not_fit_together_is_refused():
@@ -652,7 +655,7 @@ def test_a_training_set_that_does_not_fit_together_is_refused():
 def test_a_fine_tuned_backbone_learns_a_few_images_by_heart():
     own = images()
     recipe = Recipe(epochs=25, batch_size=8, learning_rate=3e-3, ema_decay=0.9)
-    done = fit(backbone(), own, objectives.plain("bce"), recipe, 0, transform=to_unit)
+    done = fit(backbone(), own, plain(BCE), recipe, 0, transform=to_unit)
     assert torch.equal(predict(done.model, own.inputs, transform=to_unit) > 0, own.targets.bool())
     assert all(p.requires_grad for p in done.model.parameters())
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from ddp import together
 from torch import nn
 
 from galc import store
-from galc.methods import objectives
-from galc.methods.refinement import Refined
+from galc.estimators.base import Estimate
+from galc.methods.base import ASL, METHODS, plain
+from galc.methods.galc_plus import Refined
 from galc.noise.model import Noise, symmetric
 from galc.study import run as study
 from galc.study.params import checked
@@ -24,7 +26,7 @@ from galc.training.models import predict
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=1e-2, weight_decay=1e-2, ema_decay=0.9)
 K = 4
 C = symmetric(K, 0.3).float()
-TASK = objectives.Task(C, 21, K, 4, "bce")
+STAGES = SimpleNamespace(params=SimpleNamespace(epochs=4))
 
 
 def features() -> TrainingSet:
@@ -59,8 +61,8 @@ def loss_of(name: str):
     if name == "refined":
         data = features()
         q = torch.full((21, K), 0.4)
-        return Refined(objectives.PLAIN["asl"], Noise.of(C), q, data.targets > 0.5, data.targets, data.trusted)
-    return objectives.plain(name) if name in objectives.PLAIN else objectives.corrected(name, TASK)
+        return Refined(ASL, Noise.of(C), q, data.targets > 0.5, data.targets, data.trusted)
+    return METHODS[name].training(STAGES, Estimate(C), features())[1]
 
 
 def state(done, loss) -> dict:
@@ -98,7 +100,7 @@ def assert_same(one: dict, other: dict) -> None:
     assert one["metrics"] == other["metrics"] and torch.equal(one["losses"], other["losses"])
 
 
-LOSSES = ("asl", "forward-asl", "elr", "small-loss", "t-revision", "refined")
+LOSSES = ("asl", "galc-slr", "elr", "small-loss", "t-revision", "refined")
 
 
 def train_all() -> list[dict]:
@@ -114,7 +116,7 @@ def test_processes_train_what_one_does_whatever_the_loss_learns_or_remembers():
 
 
 def fine_tune() -> dict:
-    data, loss = pictures(), objectives.plain("asl")
+    data, loss = pictures(), plain(ASL)
     recipe = Recipe(epochs=2, batch_size=8, learning_rate=1e-3)
     done = fit(convnext(), data, loss, recipe, 0, transform=Augment())
     return state(done, loss) | {"logits": predict(done.model, data.inputs, transform=to_unit)}
@@ -167,7 +169,7 @@ class Terminated(Augment):
 
 
 def fine_tune_long(transform, checkpoint) -> dict:
-    recipe, loss = Recipe(epochs=6, batch_size=2, learning_rate=1e-3), objectives.plain("asl")
+    recipe, loss = Recipe(epochs=6, batch_size=2, learning_rate=1e-3), plain(ASL)
     return state(fit(convnext(), pictures(), loss, recipe, 0, transform=transform, checkpoint=checkpoint), loss)
 
 

@@ -11,6 +11,22 @@ import torch
 from torch import Tensor
 
 from galc.checks import check_labels, check_scores
+from galc.methods.base import ASL, method, weighted
+
+
+@method(
+    "cleanlab",
+    title="cleanlab",
+    data="everything",
+    look=("#e377c2", "$C$"),
+    about="Labels that cleanlab's confident learning holds for wrong are masked, the others taken as they are.",
+)
+def cleanlab(stages, estimate, data):
+    require()
+    weights, noisy = torch.ones(data.targets.shape), ~data.trusted
+    given = stages.given_probability[data.index[noisy]]
+    weights[noisy] = 1 - suspicious(given, data.targets[noisy].bool()).float()
+    return data, weighted(ASL, weights)
 
 
 def require() -> None:

@@ -1,17 +1,85 @@
-"""Training on posterior labels that go on being revised by what the model learns."""
+"""GALC-plus: the last model is trained on posterior labels, which it goes on revising. And what it is compared with.
+
+The noisy labels of an image say by Bayes' rule, with an estimate of the noise and a cross-fitted model's word q on the
+image, how probable each clean label is. These posteriors are the labels of the last training.
+"""
 
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from galc.estimators.base import Estimate
 from galc.estimators.label_sets import LabelSets
 from galc.losses.asl import calibrate_logits
+from galc.methods.base import ASL, BCE, method, plain
 from galc.methods.small_loss import SmallLoss
 from galc.noise.model import Noise
-from galc.training.batch import Batch, EachEpoch
+from galc.training.batch import Batch, EachEpoch, TrainingSet
 
 EDGE = 1e-6  # probabilities are kept this far from 0 and 1
+
+
+@method(
+    "galc-plus",
+    title="GALC-plus",
+    data="everything",
+    estimator="attribution",
+    look=("#009e73", "P"),
+    about="C by attribution EM, then training on cross-fitted posteriors of the clean labels, which the model goes on "
+    "revising. What we recommend.",
+)
+def revised(stages, estimate, data):
+    q, given = stages.noisy_posterior[data.index], stages.observed[data.index]
+    data = with_posteriors(data, q, estimate)
+    return data, Refined(ASL, estimate.noise, q, given, data.targets, data.trusted)
+
+
+@method(
+    "galc-plus-fixed",
+    title="GALC-plus, labels fixed",
+    data="everything",
+    estimator="attribution",
+    look=("#2ca25f", "$F$"),
+    about="GALC-plus without the revision: the posterior labels stay as they are throughout the last training.",
+)
+def fixed(stages, estimate, data):
+    return with_posteriors(data, stages.noisy_posterior[data.index], estimate), plain(ASL)
+
+
+@method(
+    "galc-plus-bce",
+    title="GALC-plus, fixed, BCE",
+    data="everything",
+    loss=BCE,
+    estimator="attribution",
+    look=("#66c2a5", "$B$"),
+    about="Fixed posterior labels with binary cross-entropy in place of ASL in the last training.",
+)
+def fixed_bce(stages, estimate, data):
+    return with_posteriors(data, stages.noisy_posterior[data.index], estimate), plain(BCE)
+
+
+@method(
+    "galc-plus-iterated",
+    title="GALC-plus, fixed, iterated",
+    data="everything",
+    estimator="attribution",
+    look=("#00573f", "$2$"),
+    about="Fixed posterior labels of a second round, by models trained on the posterior labels of the first.",
+)
+def iterated(stages, estimate, data):
+    return with_posteriors(data, stages.second_posterior(estimate)[data.index], estimate), plain(ASL)
+
+
+def with_posteriors(data: TrainingSet, q: Tensor, estimate: Estimate) -> TrainingSet:
+    """``data`` with P(clean label | noisy labels, image) as targets of the images that are not trusted.
+
+    q (n, K) are the probabilities of the clean labels of these images without a look at their noisy labels.
+    """
+    targets, noisy = data.targets.clone(), ~data.trusted
+    targets[noisy] = LabelSets(q[noisy], targets[noisy].bool()).posterior(estimate.noise)
+    return replace(data, targets=targets)
 
 
 class Refined(EachEpoch):

@@ -1,12 +1,69 @@
-"""Early-learning regularisation (Liu et al. 2020): hold on to what was learnt before the wrong labels are memorised."""
+"""Losses that bear wrong labels without a C: GCE, ELR, Hill, SPLC. On GALC-plus's data, noisy images alone.
+
+The losses of GCE, Hill and SPLC are in `galc.losses.robust`; early-learning regularisation (Liu et al. 2020), which
+remembers each image, is here.
+"""
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from galc.losses import robust
+from galc.methods.base import BCE, corrected, method
 from galc.training.batch import Batch
 
 _EDGE = 1e-4  # probabilities are kept this far from 0 and 1, as in the authors' code
+
+
+@method(
+    "gce",
+    title="GCE",
+    data="everything",
+    loss=BCE,
+    look=("#aa7744", "8"),
+    about="Generalised cross-entropy of noisy labels, on GALC-plus's data; q chosen on gold images.",
+)
+def gce(stages, estimate, data):
+    return data, corrected(BCE, lambda logits, batch: robust.gce(logits, batch.targets))
+
+
+@method(
+    "elr",
+    title="ELR",
+    data="everything",
+    loss=BCE,
+    look=("#774411", "H"),
+    about="Early-learning regularisation of noisy images, label by label, on GALC-plus's data.",
+)
+def elr(stages, estimate, data):
+    return data, corrected(BCE, EarlyLearning(*data.targets.shape))
+
+
+method(
+    "hill",
+    title="Hill",
+    data="everything",
+    loss=robust.hill,
+    look=("#44aa99", "4"),
+    about="Hill loss for missing labels, on GALC-plus's data.",
+)
+
+
+def focal_margin(logits: Tensor, targets: Tensor) -> Tensor:
+    """What SPLC begins with: losses (B, K) of labels that are taken as they are."""
+    return robust.splc(logits, targets, epoch=1)
+
+
+@method(
+    "splc",
+    title="SPLC",
+    data="everything",
+    loss=focal_margin,
+    look=("#117a8b", "+"),
+    about="Focal-margin loss; labels the model finds on noisy images become present. GALC-plus's data.",
+)
+def splc(stages, estimate, data):
+    return data, corrected(focal_margin, lambda logits, batch: robust.splc(logits, batch.targets, batch.epoch))
 
 
 class EarlyLearning(nn.Module):

@@ -7,14 +7,13 @@ from host import NothingReadBack
 from galc import checks
 from galc.estimators.label_sets import LabelSets
 from galc.losses.asl import calibrate_logits
-from galc.methods.objectives import PLAIN
-from galc.methods.refinement import Refined
+from galc.methods.base import ASL
+from galc.methods.galc_plus import Refined
 from galc.noise import model as noise
 from galc.noise.model import Noise
 from galc.training.batch import Batch
 
 N, K = 40, 5
-ASL = PLAIN["asl"]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from galc.methods.elr import EarlyLearning
+from galc.methods.without_c import EarlyLearning
 from galc.training.batch import Batch
 
 N, K = 9, 4
