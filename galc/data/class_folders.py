@@ -69,7 +69,8 @@ def _tags(path: Path, root: Path) -> dict[Path, list[str]]:
 def endings() -> set[str]:
     """The endings of files that Pillow can open, in lower case."""
     image = needs("PIL.Image", "images")
-    return {ending.lower() for ending, kind in image.registered_extensions().items() if kind in image.OPEN}
+    kinds = image.registered_extensions()  # also of those that it can only write
+    return {ending.lower() for ending, kind in kinds.items() if kind in image.OPEN or kind == "MPO"}  # read as JPEG
 
 
 def has_images(root: Path) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from galc.data.dataset import Dataset
-from galc.data.load import load
+from galc.data.load import load, write_like
 
 
 def tree(root: Path, *files: str) -> Path:
@@ -64,3 +64,65 @@ def test_a_folder_of_classes_has_no_test_part_and_an_empty_folder_is_refused(tmp
         load(tree(tmp_path / "mine", "cat/1.png"), "test")
     with pytest.raises(FileNotFoundError, match="must hold one annotations"):
         load(tree(tmp_path / "bare", "cat/none"))
+
+
+# --- what would pass for classes and is none -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "files, message",
+    [
+        (["train/1.jpg", "test/2.jpg"], "test, train would pass for classes.*pass a COCO JSON or a CSV"),
+        (["train/cat/1.jpg", "val/dog/2.jpg"], r"train, val would pass.*pass one of its parts, .*/train, .*/val"),
+        (["Valid/1.jpg", "TRAIN2017/1.jpg"], "TRAIN2017, Valid would pass"),
+        (["train/1.jpg", "train/_annotations.coco.json", "valid/2.jpg"], r"pass the file .*_annotations.coco.json"),
+        (["JPEGImages/1.jpg", "SegmentationClass/1.png", "Annotations/1.xml"], r"VOC's \.xml, YOLO's \.txt"),
+        (["images/1.jpg", "labels/1.txt"], r"images, labels would pass.*VOC's \.xml, YOLO's \.txt"),
+        (["images/1.jpg", "labels.csv"], r"images would pass.*pass the file that has the labels \(.*/labels\.csv\)"),
+        (["cat/1.jpg", "dog/2.jpg", "train/3.jpg"], "train would pass for classes"),
+    ],
+)
+def test_folders_of_parts_or_of_another_layout_are_no_classes(tmp_path, files, message):
+    pictures = [name for name in files if name.endswith(("jpg", "png"))]
+    root = tree(tmp_path / "mine", *pictures)
+    for name in set(files) - set(pictures):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("")
+    with pytest.raises(ValueError, match=message):
+        load(root)
+
+
+def test_who_insists_has_a_class_that_is_called_train(tmp_path):
+    root = tree(tmp_path / "mine", "bus/1.jpg", "train/2.jpg")
+    assert named(load(root, folders_are_classes=True)) == {"bus/1.jpg": ["bus"], "train/2.jpg": ["train"]}
+
+
+def test_all_that_pillow_opens_is_an_image_and_what_is_left_out_is_counted_and_named(tmp_path):
+    kinds = {".jfif": "JPEG", ".jpe": "JPEG", ".JP2": "JPEG2000", ".mpo": "JPEG", ".ppm": "PPM", ".apng": "PNG"}
+    root = tree(tmp_path / "mine", "cat/1.jpg", "dog/1.jpg")
+    for ending, kind in kinds.items():
+        Image.new("RGB", (8, 8)).save(root / "cat" / f"2{ending}", format=kind)
+    for name in ("cat/3.heic", "cat/4.heic", "dog/notes.txt", "star/5.heic"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"")
+    loaded = load(root)
+    assert len(loaded) == 2 + len(kinds) and loaded.classes == ("cat", "dog")
+    assert loaded.notes == (
+        "4 files are no images and were left out: .heic (3), .txt (1)",
+        "no image in the folders star, so they are no classes",
+    )
+    assert loaded.notes[0] in str(loaded)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    root = tree(tmp_path / "mine", "cat/1.jpg", "dog/2.jpg", "a|b/3.jpg", "bird, other/4.jpg")
+    names = load(root).names()
+    plain = write_like(root, names, (), tmp_path / "plain")
+    assert sorted(load(plain).names().values()) == sorted(names.values()) and not (plain / "tags.csv").exists()
+    (plain / "tags.csv").write_text("image,labels\n")  # as older ones have it
+    assert sorted(load(plain).names().values()) == sorted(names.values())
+    more = names | {root / "cat/1.jpg": ["cat", "a|b", "bird, other"], root / "dog/2.jpg": ["dog", "other"]}
+    again = load(write_like(root, more, (), tmp_path / "more"))
+    assert {file.name: sorted(its) for file, its in again.names().items()} == {
+        file.name: sorted(its) for file, its in more.items()
+    }

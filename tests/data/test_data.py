@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from galc.data.dataset import Dataset, check_pair
-from galc.data.load import load
+from galc.data.load import load, write_like
 from galc.data.split import multi_label, split
 
 
@@ -149,6 +150,24 @@ def test_a_faulty_coco_file_is_refused_with_its_fault(tmp_path, document, messag
     with pytest.raises(ValueError, match=message) as error:
         load(write_coco(tmp_path, document).parents[1])
     assert "instances_train.json" in str(error.value) or "/train" in str(error.value)
+
+
+@pytest.mark.parametrize("first", [0, 5, 2016])
+def test_categories_called_by_numbers_or_not_at_all_are_read_and_written(tmp_path, first):
+    document = coco_document()
+    for category, name in zip(document["categories"], (first, 7, None), strict=True):
+        category.update(name=name)
+    document["categories"][1]["id"] = 0
+    document["annotations"][3]["category_id"] = 0
+    file = write_coco(tmp_path, document)
+    loaded = load(file)
+    assert loaded.classes == ("7", "2", str(first))
+    names = loaded.names() | {loaded.files[3]: [str(first), "2"]}
+    written = write_like(file, names, loaded.classes, tmp_path / "out")
+    assert load(written, images=tmp_path / "images" / "train").names() == {
+        file: sorted(its, key=loaded.classes.index) for file, its in names.items()
+    }
+    assert json.loads(written.read_text())["categories"] == document["categories"]
 
 
 def test_broken_json_names_file_and_place(tmp_path):
@@ -352,6 +371,48 @@ def test_other_csv_faults_are_named(tmp_path):
     write_csv(tmp_path, NAMED, "train.csv")
     with pytest.raises(FileNotFoundError, match=r"test.csv is missing"):
         load(tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    "cells, message",
+    [
+        (["dog,cat", "dog", "cat"], "separated by commas, e.g. 'dog,cat'; separate them by |"),
+        (["dog, cat", "cat, bird", "bird, dog"], "separated by commas"),
+        (["dog; cat", "dog", "cat"], "separated by semicolons"),
+        (["dog cat", "cat bird", "dog", "cat", "bird"], "separated by blanks"),
+    ],
+)
+def test_names_that_are_separated_by_something_else_are_asked_about(tmp_path, cells, message):
+    text = "image,labels\n" + "".join(f'{n}.png,"{cell}"\n' for n, cell in enumerate(cells))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load(write_csv(tmp_path, text))
+    for n in range(len(cells)):
+        picture(tmp_path / f"{n}.png")
+    kept = load(write_csv(tmp_path, text), classes=sorted({*cells, "bird"}))
+    assert kept.counts.tolist() == [1] * len(cells)
+
+
+@pytest.mark.parametrize(
+    "cells", [["traffic light", "stop sign|hot dog", "dog"], ["tench, fish", "dog"], ["sea lion|sea", "lion"]]
+)
+def test_names_with_commas_and_blanks_in_them_are_names(tmp_path, cells):
+    text = "image,labels\n" + "".join(f'{letter}.png,"{cell}"\n' for letter, cell in zip("abc", cells, strict=False))
+    assert load(write_csv(tmp_path, text)).classes == tuple(sorted("|".join(cells).split("|")))
+
+
+def test_a_missing_cell_is_no_class_however_it_is_written_and_stays_as_it_is(tmp_path):
+    text = "image,labels\na.png,dog\nb.png,nan\nc.png,NaN\n"
+    loaded = load(file := write_csv(tmp_path, text))
+    assert loaded.classes == ("dog",) and loaded.counts.tolist() == [1, 0, 0]
+    assert loaded.notes == ("2 cells with nan are no label",)
+    assert write_like(file, loaded.names(), loaded.classes, tmp_path / "out").read_text() == text
+    assert load(file, classes=("dog", "nan")).counts.tolist() == [1, 1, 0]
+
+
+def test_folders_of_images_that_are_none_are_named(tmp_path):
+    file = write_csv(tmp_path, "image,labels\na.png,dog\n")
+    with pytest.raises(FileNotFoundError, match=r"the folder of images .*a\.png is no folder"):
+        load(file, images=tmp_path / "a.png")
 
 
 # --- Dataset ------------------------------------------------------------------------------------------------

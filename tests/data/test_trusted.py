@@ -1,5 +1,6 @@
 """The trusted part: a list, a column, a second annotation file, or none; and names that fit no image."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,3 +118,16 @@ def test_the_digest_knows_labels_and_trust(source):
     given = load(source)
     others = [replace(given, labels=~given.labels), replace(given, trusted=~given.trusted)]
     assert len({given.digest, *(other.digest for other in others)}) == 3
+
+
+def test_a_second_file_that_lacks_a_class_of_the_data_is_refused(source):
+    content = {"images": [{"id": 1, "file_name": "x/a.png"}], "categories": [{"id": 1, "name": "dog"}]}
+    content["annotations"] = [{"id": 1, "image_id": 1, "category_id": 1}]
+    path = write(source, "second.json", json.dumps(content))
+    with pytest.raises(ValueError, match=r"second.json lacks the 1 categories cat of mine, .*add them to its categ"):
+        load(source, path)
+    content["categories"].append({"id": 2, "name": "cat"})
+    assert trusted(load(source, write(source, "second.json", json.dumps(content)))) == ["x/a.png"]
+    flags = write(source, "second.csv", "image,dog\nx/a.png,1\n")
+    with pytest.raises(ValueError, match="no column for class cat; add it"):
+        load(source, flags)
