@@ -9,19 +9,18 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor
 
 from galc import store
+from galc.checks import needs
 from galc.clean import classifier as robust
 from galc.clean import intervals as estimate
-from galc.clean import report
-from galc.clean.inputs import Projection, features, project
-from galc.clean.result import ENOUGH, RATES, Cleaned, Rates
+from galc.clean.result import ENOUGH, Cleaned, packed, unpacked
 from galc.clean.review import DECISIONS, Review, latest, read
 from galc.clean.stages import OwnStages, own_code
 from galc.data import load as data
 from galc.data import trusted
 from galc.data.dataset import Dataset
+from galc.study.inputs import Projection, features, principal_components
 from galc.study.params import ParameterError, checked, unknown_message
 from galc.study.record import environment
 from galc.study.stages import Log, code_digest
@@ -84,49 +83,37 @@ class Cleaning:
         p = self.params
         if not hasattr(self, "_stages"):
             self._say(f"features of {len(self.given):,} images by {p.backbone}")
-            vectors = self.timed("features", features, self.given, p.backbone, p.weights, p.image_size)
-            projection, inputs = project(vectors, p.components)
-            self._stages = projection, OwnStages(self.given, inputs, p, self.log)
+            vectors = self.timed("features", features, p, self.given, p.image_size)
+            most = min(p.components, *vectors.shape)  # as many as asked for, or as there are
+            arrays = principal_components(vectors, vectors[:0], most, ddof=1).arrays
+            stages = OwnStages(self.given, torch.from_numpy(arrays["train"]), p, self.log)
+            self._stages = Projection(arrays["mean"], arrays["matrix"]), stages
         return self._stages
 
     def estimated(self, stages: OwnStages) -> store.Entry:
         """The noise with its intervals, and the posterior of all images."""
 
         def compute():
-            sources = stages.sources
-            gold = self.given.trusted if stages.calibrates else torch.zeros_like(self.given.trusted)
+            sources, labels, silver = stages.sources, self.given.labels, stages.split.silver
             self._say("estimating the noise, and how sure that is")
-            found = self._estimate(sources, gold)
-            arrays = {
-                f"{name}/{end}": part.numpy() for name in RATES for end, part in getattr(found, name)._asdict().items()
-            }
-            posterior = self._posterior(stages, found)
-            return arrays | {"posterior": posterior.numpy()}, {"prior": [str(part) for part in found.prior]}
+            found = estimate.estimate(sources, labels, self.given.trusted & stages.calibrates, self.params.seed)
+            posterior = labels.float()  # of trusted images their labels
+            posterior[silver] = estimate.posterior(stages.noisy_posterior[silver], labels[silver], found.noise)
+            return packed(found) | {"posterior": posterior.numpy()}, {"prior": [str(part) for part in found.prior]}
 
         return self.timed("models and noise", store.cached, "cleaned", stages.key, compute)
-
-    def _estimate(self, sources: Tensor, gold: Tensor) -> estimate.Estimated:
-        return estimate.estimate(sources, self.given.labels, gold, self.params.seed)
-
-    def _posterior(self, stages: OwnStages, found: estimate.Estimated) -> Tensor:
-        """(N, K) P(true label | image, given labels); of trusted images their labels."""
-        posterior = self.given.labels.float()
-        silver = stages.split.silver
-        posterior[silver] = estimate.posterior(stages.noisy_posterior[silver], self.given.labels[silver], found.noise)
-        return posterior
 
     def result(self) -> Cleaned:
         """All of it."""
         given = self.given
         _, stages = self.stages()
         entry = self.estimated(stages)
-        tensors = {name: torch.from_numpy(array) for name, array in entry.arrays.items()}
-        rates = {name: Rates(*(tensors[f"{name}/{end}"] for end in Rates._fields)) for name in RATES}
+        rates = unpacked(entry.arrays)
         said = estimate.advice(given.labels, given.trusted, given.classes, ENOUGH, rates["wrong"], rates["missing"])
         record = {"params": self.params.model_dump(), "seconds": self.seconds, "prior": entry.record["prior"]}
         return Cleaned(
             **{field.name: getattr(given, field.name) for field in fields(given)},
-            posterior=tensors["posterior"],
+            posterior=torch.from_numpy(entry.arrays["posterior"]),
             **rates,
             warnings=tuple(said),
             record=record | {"environment": environment(), "code": [code_digest(), own_code()]},
@@ -164,6 +151,10 @@ def command(
     data, trusted, images, trusted_column : see `load`. least : see `Cleaned.least`. settings : see `Cleaning`.
     Raises ValueError or OSError that name what is at fault, nearly all before any long work.
     """
+    for package in ("jinja2", "matplotlib", "nbconvert"):
+        needs(package, "study")
+    from galc.clean import report
+
     started, out = time.monotonic(), store.typed(out)
     if least is not None and not 0 <= least <= 1:
         raise ValueError(f"--least must lie in [0, 1], got {least}")

@@ -5,7 +5,7 @@ Two files in one folder: ``cleaned.safetensors`` holds what was computed, ``deci
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,8 @@ ENOUGH = 20  # trusted images that a model and a calibration can be made of, and
 LIKELY = 0.5  # probability of being wrong above which an entry is changed
 KINDS = ("wrong", "missing")  # a suspicious label that is given; one that is not
 DOUBTED = 0.05  # probability below which the table of suspicious labels leaves an entry out
+RATES = {"transition": 2, "removed": 1, "added": 1, "wrong": 1, "missing": 1}  # their numbers of dimensions
+WORDS, LISTS = ("name", "source", "record"), ("classes", "groups", "notes", "warnings")  # what is saved as text
 
 
 class Rates(NamedTuple):
@@ -157,14 +159,10 @@ class Cleaned(Dataset):
 
     def save(self, folder: Path) -> Path:
         """Write both files to ``folder``, decisions only where it has none yet; returns it."""
-        arrays = {"labels": self.labels, "trusted": self.trusted, "posterior": self.posterior}
-        for name in RATES:
-            arrays |= {f"{name}/{end}": part for end, part in zip(Rates._fields, getattr(self, name), strict=True)}
-        record = {
-            name: getattr(self, name) for name in ("name", "source", "classes", "groups", "notes", "warnings", "record")
-        }
+        arrays = packed(self) | {name: getattr(self, name).numpy() for name in ("labels", "trusted", "posterior")}
+        record = {name: getattr(self, name) for name in (*WORDS, *LISTS)}
         record |= {"files": [str(file) for file in self.files], "version": VERSION}
-        store.save(folder / FILE, {name: array.numpy() for name, array in arrays.items()}, record)
+        store.save(folder / FILE, arrays, record)
         if self.decisions and not (folder / DECISIONS).exists():
             own = [Decision(*pair, present) for pair, present in self.decisions.items()]
             review.write(folder / DECISIONS, lambda log: log or own)  # a review may have begun since
@@ -174,25 +172,24 @@ class Cleaned(Dataset):
     def load(cls, folder: Path) -> "Cleaned":
         """What `save` wrote. Raises FileNotFoundError or ValueError, naming the file, if it is missing or not whole."""
         arrays, record = _whole(folder / FILE)
-        text = {name: record[name] for name in ("name", "source", "record")}
-        files, classes, groups, notes = (tuple(record[name]) for name in ("files", "classes", "groups", "notes"))
-        files = tuple(map(Path, files))
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        rates = {name: Rates(*(tensors[f"{name}/{end}"] for end in Rates._fields)) for name in RATES}
         return cls(
-            **text,
-            **rates,
-            files=files,
-            classes=classes,
-            groups=groups,
-            notes=notes,
-            warnings=tuple(record["warnings"]),
+            **{name: record[name] for name in WORDS},
+            **{name: tuple(record[name]) for name in LISTS},
+            **unpacked(arrays),
+            files=tuple(map(Path, record["files"])),
             decisions=review.latest(review.read(folder / DECISIONS)),
-            **{name: tensors[name] for name in ("labels", "trusted", "posterior")},
+            **{name: torch.from_numpy(arrays[name]) for name in ("labels", "trusted", "posterior")},
         )
 
 
-RATES = {"transition": 2, "removed": 1, "added": 1, "wrong": 1, "missing": 1}  # their numbers of dimensions
+def packed(found) -> dict[str, np.ndarray]:
+    """The `RATES` of an object as arrays by "name/end"."""
+    return {f"{name}/{end}": part.numpy() for name in RATES for end, part in getattr(found, name)._asdict().items()}
+
+
+def unpacked(arrays: Mapping[str, np.ndarray]) -> dict[str, Rates]:
+    """`RATES` by name, of what `packed` made of them."""
+    return {name: Rates(*(torch.from_numpy(arrays[f"{name}/{end}"]) for end in Rates._fields)) for name in RATES}
 
 
 def _whole(path: Path) -> tuple[dict[str, np.ndarray], dict]:

@@ -1,11 +1,12 @@
 """The study's stages on one's own labels: the trusted images are gold, all others silver, and no noise is drawn.
 
 q, the probabilities of the true labels, come from a probe that sees each image in the context of its other given
-labels, cross-fitted in two rounds, and calibrated on the trusted images. The first round learns the labels as given,
-forward-corrected with a first estimate of the noise: that of a model of the trusted images alone; without any, that of
-the noisy labels alone (`anchors`). The second round learns the posterior labels of the first.
+labels (`InContext`), cross-fitted in two rounds, and calibrated on the trusted images. The first round learns the
+labels as given, forward-corrected with a first estimate of the noise: that of a model of the trusted images alone;
+without any, that of the noisy labels alone (`anchors`). The second round learns the posterior labels of the first.
 """
 
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 
 from galc import store
 from galc.clean import intervals as estimate
-from galc.clean.context import InContext, as_noisy, heard
 from galc.clean.result import ENOUGH
 from galc.data.dataset import Dataset
 from galc.data.split import Split
@@ -24,15 +24,17 @@ from galc.methods.base import BCE, by_matrix, corrected, plain
 from galc.noise.model import Noise
 from galc.study.inputs import Data
 from galc.study.params import Params
-from galc.study.stages import EVERYTHING, FOLDED, ONCE, Log, Stages
+from galc.study.stages import EVERYTHING, FOLDED, Log, Stages
 from galc.training import models
-from galc.training.batch import Loss, TrainingSet
+from galc.training.batch import Loss
 from galc.training.checkpoint import identity
 from galc.training.crossfit import crossfit
 
 MODELS = 2  # of the second round
+COMES = 0.01  # share of a class's labels, and
+TIMES = 1.5  # how many times the share of its other targets, that must become a label for it to have come from there
 SURE, PLAIN = 0.95, 0.1  # quantiles: of probabilities where a class is surest, and where it is surely not
-CODE = ("context", "intervals", "inputs", "stages")  # modules of this package whose code decides a stage
+CODE = ("intervals", "stages")  # modules of this package whose code decides a stage
 
 
 class OwnInputs:
@@ -61,8 +63,8 @@ class OwnStages:
 
     @property
     def key(self) -> dict:
-        """What a stage of all images depends on."""
-        return self.general.key(EVERYTHING, ONCE + FOLDED)
+        """What `sources` depend on."""
+        return self.general.key(EVERYTHING, FOLDED)
 
     @property
     def calibrates(self) -> bool:
@@ -83,10 +85,10 @@ class OwnStages:
         Those of all images are of the second round, trained on the posterior labels of the first. The second source is
         missing without enough trusted images.
         """
-        known = self.known(self._beside(self._in_context(0, self.start, *self._forward())))
-        silver, labels = self.split.silver, self.given.labels
+        forward = corrected(BCE, by_matrix(forward_bce, Estimate.of(self.start)))
+        known = self.known(self._beside(self._in_context(0, self.start, self.given.labels.float(), forward)))
+        silver, targets = self.split.silver, self.given.labels.float()
         noise = estimate.first(known[silver], self.general.silver_labels, self.calibrates)
-        targets = labels.float()
         targets[silver] = estimate.posterior(known[silver], self.general.silver_labels, noise)
         return self.second_round(noise, targets, plain(BCE))
 
@@ -95,43 +97,38 @@ class OwnStages:
         """(N, K) probabilities q of the true labels, calibrated by the trusted images where there are enough."""
         return self.known(self.sources)
 
-    def _beside(self, logits: Tensor) -> Tensor:
-        """Logits (N, K) with those of the model of the trusted images, where there is one: (sources, N, K)."""
-        others = [torch.logit(self.general.clean_posterior, eps=1e-6)] if self.calibrates else []
-        return torch.stack([logits, *others])
-
-    def second_round(self, noise: Noise, targets: Tensor, loss: Loss, first: int = 1) -> Tensor:
-        """`sources` by the mean of `MODELS` models of other folds each; see `_in_context`. ``first``: their numbers."""
-        return self._beside(sum(self._in_context(first + n, noise, targets, loss) for n in range(MODELS)) / MODELS)
+    def second_round(self, noise: Noise, targets: Tensor, loss: Loss) -> Tensor:
+        """`sources` by the mean of `MODELS` models of other folds each; see `_in_context`."""
+        return self._beside(sum(self._in_context(1 + n, noise, targets, loss) for n in range(MODELS)) / MODELS)
 
     def known(self, sources: Tensor) -> Tensor:
         """(N, K) probabilities of `sources`, calibrated where there are trusted images enough."""
         return self.general.calibrated(sources) if self.calibrates else sources[0].sigmoid()
 
-    def _forward(self) -> tuple[Tensor, Loss]:
-        """The labels as given, and the loss that corrects for the first estimate of the noise."""
-        return self.given.labels.float(), corrected(BCE, by_matrix(forward_bce, Estimate.of(self.start)))
+    def _beside(self, logits: Tensor) -> Tensor:
+        """Logits (N, K) with those of the model of the trusted images, where there is one: (sources, N, K)."""
+        others = [torch.logit(self.general.clean_posterior, eps=1e-6)] if self.calibrates else []
+        return torch.stack([logits, *others])
 
     def _in_context(self, number: int, noise: Noise, targets: Tensor, loss: Loss) -> Tensor:
         """(N, K) logits, cross-fitted with folds of its own, of the model of that ``number``: 0 is the first round.
 
         Trained on ``targets`` (N, K); ``noise`` decides what is heard, and what trusted images hear.
         """
-        p = self.params
+        p, x = self.params, self.inputs.data.x
         key = self.key | {"model": number, "learns": identity(noise, targets, loss)}
+
+        def build() -> nn.Module:
+            torch.manual_seed(p.seed + number)
+            return InContext(x.shape[1], heard(noise), p.hidden, p.dropout, p.input_dropout)
 
         def compute():
             self.general.say(f"cross-fitting on all images, their other labels as context: {number + 1}/{1 + MODELS}")
             context = as_noisy(self.given.labels, self.given.trusted, noise, p.seed).float()
             data = self.general.training_set(torch.cat([self.split.silver, self.split.gold]), targets)
-            data = TrainingSet(torch.cat([self.inputs.data.x, context], 1), data.index, data.targets, data.trusted)
-
-            def build() -> nn.Module:
-                torch.manual_seed(p.seed + number)
-                return InContext(self.inputs.data.x.shape[1], heard(noise), p.hidden, p.dropout, p.input_dropout)
-
-            recipe, seed = self.general.recipe(epochs=p.fold_epochs), p.seed + number
-            return {"logits": crossfit(build, data, loss, recipe, p.folds, seed, log=self.log).numpy()}, {}
+            data = replace(data, inputs=torch.cat([x, context], 1))
+            recipe = self.general.recipe(epochs=p.fold_epochs)
+            return {"logits": crossfit(build, data, loss, recipe, p.folds, p.seed + number, log=self.log).numpy()}, {}
 
         return torch.from_numpy(self.general.costs.cached("context", key, compute).arrays["logits"])
 
@@ -162,3 +159,50 @@ def _quantile(values: Tensor, share: float) -> Tensor:
 def own_code() -> str:
     """Identifies the code of this package that stages depend on."""
     return store.digest([store.file_digest(Path(__file__).with_name(f"{name}.py")) for name in CODE])
+
+
+# --- context -------------------------------------------------------------------------------------------------------
+
+
+def heard(noise: Noise) -> Tensor:
+    """(K, K) float32, 1 where the given label of class j may speak for class k in row k; else 0."""
+    fates = noise.arrivals.clone().fill_diagonal_(0)
+    usual = fates.sum(1, keepdim=True) / max(len(fates) - 1, 1)
+    comes = fates > torch.clamp(TIMES * usual, min=COMES)
+    return (~comes).float().fill_diagonal_(0)
+
+
+class InContext(nn.Module):
+    """A probe that sees an image in the context of its other labels: inputs are x with the context behind, (B, d + K).
+
+    Where there is a fork there is a knife: what else is said of an image tells what it truly shows. A linear layer adds
+    to each class's logit what the OTHER classes' given labels say, held at 0 by ``mask`` (K, K) where a label cannot be
+    `heard`: none vouches for itself, nor for a class that it may have come from. Bayes' rule counts that evidence once
+    more, and would find too much noise.
+    """
+
+    def __init__(self, dim: int, mask: Tensor, hidden: int, dropout: float, input_dropout: float):
+        super().__init__()
+        num_classes = len(mask)
+        self.image = models.probe(dim, num_classes, hidden, dropout, input_dropout)
+        self.others = nn.Linear(num_classes, num_classes, bias=False)
+        nn.init.zeros_(self.others.weight)
+        self.dim = dim
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        context = inputs[:, self.dim :]
+        return self.image(inputs[:, : self.dim]) + context @ (self.others.weight * self.mask).T
+
+
+def as_noisy(labels: Tensor, trusted: Tensor, noise: Noise, seed: int) -> Tensor:
+    """(N, K) bool context: the labels as given; those of trusted images with ``noise``, as if they were like the rest.
+
+    A model and its calibration would otherwise know trusted images by their better context. Images that have all
+    classes stay as they are: no label of theirs could be turned into another.
+    """
+    context = labels.clone()
+    some = trusted & ~labels.all(1)
+    if some.any():
+        context[some] = noise.inject(labels[some], seed).noisy
+    return context

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
@@ -200,14 +199,14 @@ def _probe(p: Params, train: Dataset, test: Dataset) -> Data:
     if p.components > len(train):  # before the features are computed; their own number is checked below
         raise ValueError(f"parameter 'components' = {p.components}: at most {len(train)}, the number of images")
     size = p.image_size or images.native_size(train)
-    entry = principal_components(*(_features(p, part, size) for part in (train, test)), p.components)
+    entry = principal_components(*(features(p, part, size) for part in (train, test)), p.components)
     x, test_x = (torch.from_numpy(entry.arrays[name]) for name in ("train", "test"))
     build = partial(models.probe, x.shape[1], train.num_classes)
     digest = store.digest([entry.record["key"], train.digest, test.digest])
     return Data(train, test, x, test_x, build, None, None, digest)
 
 
-def _features(p: Params, part: Dataset, size: int) -> np.ndarray:
+def features(p: Params, part: Dataset, size: int | None) -> np.ndarray:
     """(N, D) float32 features, with ``mirror`` the mean of those of each image and of its mirror image."""
     views = []
     for mirror in (False, True)[: 1 + p.mirror]:
@@ -216,24 +215,37 @@ def _features(p: Params, part: Dataset, size: int) -> np.ndarray:
     return np.mean(views, axis=0)
 
 
-def principal_components(train: np.ndarray, test: np.ndarray, components: int) -> store.Entry:
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Features (n, D) -> what a probe takes of them, (features - mean) @ matrix; mean (D,), matrix (D, d)."""
+
+    mean: np.ndarray
+    matrix: np.ndarray
+
+    def __call__(self, features: np.ndarray) -> Tensor:
+        """(n, d) float32."""
+        return torch.from_numpy(((features - self.mean) @ self.matrix).astype(np.float32))
+
+
+def principal_components(train: np.ndarray, test: np.ndarray, components: int, ddof: int = 0) -> store.Entry:
     """Features standardised per dimension, then their leading principal components, fitted on all training images.
 
-    Scaled by one number, so that the components keep their relative size: small ones, mostly noise, are then learnt
-    late. Stored, so that every process trains on the same bits.
+    Scaled by one number, their mean variance (with ``ddof``), so that the components keep their relative size: small
+    ones, mostly noise, are then learnt late. Stored with the projection: every process trains on the same bits.
     """
-    key = {"train": store.array_digest(train), "test": store.array_digest(test), "components": components}
+    key = {"train": store.array_digest(train), "test": store.array_digest(test), "components": components, "ddof": ddof}
 
     def compute():
         most = min(train.shape)
         if components > most:
             raise ValueError(f"parameter 'components' = {components}: at most {most}, the features' rank")
-        pipeline = make_pipeline(StandardScaler(), PCA(components, svd_solver="covariance_eigh"))
-        parts = pipeline.fit_transform(train.astype(np.float64)), pipeline.transform(test.astype(np.float64))
-        scale = 1 / parts[0].std()
-        explained = float(pipeline[-1].explained_variance_ratio_.sum())
-        arrays = dict(zip(("train", "test"), ((scale * part).astype(np.float32) for part in parts), strict=True))
-        return arrays, {"explained_variance": explained}
+        scaler, pca = StandardScaler(), PCA(components, svd_solver="covariance_eigh")
+        pca.fit(scaler.fit_transform(train.astype(np.float64)))
+        variance = pca.explained_variance_.mean() * (len(train) - 1) / (len(train) - ddof)
+        matrix = (pca.components_ / scaler.scale_).T / max(np.sqrt(variance), 1e-12)
+        found = Projection(scaler.mean_, matrix)
+        arrays = {"train": found(train).numpy(), "test": found(test).numpy(), "mean": found.mean, "matrix": matrix}
+        return arrays, {"explained_variance": float(pca.explained_variance_ratio_.sum())}
 
     return store.cached("components", key, compute)
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from galc.clean import intervals as estimate
-from galc.clean.context import InContext, as_noisy, heard
 from galc.clean.intervals import Rates
-from galc.clean.stages import anchors
+from galc.clean.stages import InContext, anchors, as_noisy, heard
 from galc.estimators.label_sets import LabelSets
 from galc.noise.model import Noise, pair_flip, symmetric
 

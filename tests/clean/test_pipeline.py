@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from galc.clean import pipeline as run
-from galc.clean.inputs import Projection
 from galc.clean.pipeline import Cleaning
 from galc.clean.stages import OwnStages
 from galc.data.dataset import Dataset
@@ -37,7 +36,7 @@ def noisy(tmp_path_factory) -> tuple[Dataset, torch.Tensor]:
 def by_colour(monkeypatch):
     """Features that see the blocks: their pixels, in place of an untrained backbone's view."""
 
-    def pixels(given, *_):
+    def pixels(_, given, *__):
         from galc.data.images import read_image
 
         return np.stack([read_image(file, 8).ravel() for file in given.files]).astype(np.float32)
@@ -68,6 +67,17 @@ def test_without_trusted_images_the_ranking_still_tells_right_from_wrong_and_the
     assert float(above) > 0.8
 
 
+def test_each_stage_is_computed_again_only_where_what_it_uses_changes(noisy, by_colour, monkeypatch):
+    said = []
+    cleaned = Cleaning(noisy[0], log=said.append, **MODEL, **SMALL).result()
+    fitted = [text for text in said if "cross-fitting" in text]
+    assert len(fitted) == 4  # of the trusted images; of all in context, in one round and two models of another
+    said.clear()
+    longer = Cleaning(noisy[0], log=said.append, **MODEL, **SMALL | {"epochs": 3})  # of the classifier alone
+    assert torch.equal(longer.result().posterior, cleaned.posterior)
+    assert not [text for text in said if "cross-fitting" in text]
+
+
 def test_settings_that_a_cleaning_does_not_obey_are_refused_by_name(noisy):
     for name, value in {
         "mirror": True,
@@ -95,12 +105,14 @@ def test_one_class_is_cleaned(noisy, by_colour):
     assert float(found[there].median()) < 0.1 and cleaned.transition.estimate.tolist() == [[1.0]]
 
 
-def test_the_projection_centres_and_scales_and_takes_no_more_components_than_there_are():
-    features = torch.randn(50, 6).numpy() * 3 + 5
-    inputs = Projection.fit(features, 4)(features)
-    assert inputs.shape == (50, 4) and inputs.dtype == torch.float32
-    assert float(inputs.mean(0).abs().max()) < 1e-5 and float(inputs.var()) == pytest.approx(1, abs=0.05)
-    assert Projection.fit(features, 99)(features).shape == (50, 6)
+def test_what_a_model_takes_is_centred_and_scaled_and_has_no_more_components_than_there_are(noisy, monkeypatch):
+    vectors = torch.randn(400, 6).numpy() * 3 + 5
+    monkeypatch.setattr(run, "features", lambda *_: vectors)
+    for asked, found in ((4, 4), (99, 6)):
+        projection, stages = Cleaning(noisy[0], components=asked).stages()
+        x = stages.inputs.data.x
+        assert x.shape == (400, found) and x.dtype == torch.float32 and torch.equal(projection(vectors), x)
+        assert float(x.mean(0).abs().max()) < 1e-5 and float(x.var()) == pytest.approx(1, abs=0.05)
 
 
 def test_images_without_a_label_are_cleaned_like_the_others(tmp_path: Path):

@@ -11,10 +11,10 @@ from PIL import Image
 
 from galc import store
 from galc.data import images
+from galc.data.backbones import build_backbone
 from galc.study import inputs
 from galc.study.inputs import prepare, principal_components
 from galc.study.params import checked
-from galc.training import models
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_the_digest_knows_pixels_and_labels(mode, tiny, copy):
 def test_the_digest_knows_the_content_of_a_weights_file(tiny, tmp_path):
     def digest(seed):
         torch.manual_seed(seed)
-        body = models.build_backbone("test_efficientnet", "none")[0]
+        body = build_backbone("test_efficientnet", "none")[0]
         store.save_file({k: v.numpy() for k, v in body.state_dict().items()}, tmp_path / "w.safetensors")
         return prepare(checked(tiny | {"mode": "finetune", "weights": str(tmp_path / "w.safetensors")})).digest
 
