@@ -153,6 +153,18 @@ def whole(path: Path) -> Entry:
         raise ValueError(str(error)) from error
 
 
+def locked(file: Path) -> FileLock:
+    """A lock to hold in a ``with`` block; the folder of its file is made. Raises OSError where it cannot be used."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        fault = "" if os.access(file.parent, os.W_OK) else "it is read-only"
+    except OSError as error:
+        fault = error.strerror
+    if fault:
+        raise OSError(f"cannot write to {file.parent} ({fault}): set GALC_OUTPUTS to a folder that can be written to")
+    return FileLock(file)
+
+
 def path_of(stage: str, key: dict) -> Path:
     """Where the cache entry of ``stage`` for ``key`` lies, or will lie."""
     return outputs() / "cache" / stage / f"{digest(key)}.safetensors"
@@ -169,8 +181,7 @@ def cached(
     path = path_of(stage, key)
     if not force and path.exists() and (entry := read(path)) is not None:
         return entry
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with locked(path.with_suffix(".lock")):
         if not force and path.exists() and (entry := read(path)) is not None:
             return entry
         remove_left_over(path.parent, f".{path.name}.*.tmp")  # nobody else writes it while the lock is held

@@ -313,3 +313,13 @@ def test_the_digest_of_a_record_does_not_depend_on_the_order_of_its_keys(record)
 def test_the_digest_of_a_file_is_the_digest_of_its_content(tmp_path):
     one, two = store.write_text(tmp_path / "a", "x"), store.write_text(tmp_path / "b", "x")
     assert store.file_digest(one) == store.file_digest(two) != store.file_digest(store.write_text(two, "y"))
+
+
+@pytest.mark.parametrize("fault", ["read-only", "a file"])
+def test_a_folder_that_cannot_be_written_to_is_one_line_that_says_what_to_set(fault, tmp_path, monkeypatch):
+    if fault == "a file":
+        (tmp_path / "outputs").write_text("")
+    else:
+        monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(OSError, match=r"^cannot write to .*cache.* \(.*\): set GALC_OUTPUTS to a folder that can"):
+        store.cached("stage", {}, lambda: ({}, {}))

@@ -15,8 +15,6 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from galc import store
 from galc.progress import bar
 
@@ -82,8 +80,7 @@ def fetch(
     refuses), ValueError (wrong size or checksum; the .part is removed), OSError (full disk; the .part is kept).
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    with store.locked(path.with_name(f"{path.name}.lock")):
         if path.exists():
             return _verify(path, sha256, md5, size)
         part = path.with_name(path.name + ".part")

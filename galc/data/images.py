@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import nn
 
 from galc import store
@@ -178,8 +177,7 @@ def decode(data: Dataset, size: int, workers: int | None = None) -> np.ndarray:
     """
     key = {"images": content(data, workers), "size": size, "version": 1}
     path = store.outputs() / "cache" / "images" / f"{store.digest(key)}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with store.locked(path.with_suffix(".lock")):
         if (images := _stored(path)) is not None:
             return images
         check_images(data, workers)

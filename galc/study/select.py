@@ -18,21 +18,25 @@ SCORE = "mAP_gold"
 
 
 def read(file: str, overrides: dict | None = None) -> dict[str, list[Params]]:
-    """The runs of each candidate of a selection file; ``overrides`` go before its base.
+    """The runs of each candidate of a selection file; ``overrides`` go before its base, and before its grid.
 
     Raises ParameterError for whatever does not fit, such as gold images that are not held out.
     """
     spec = params.load_yaml(file)
     if unknown := [key for key in spec if key not in KEYS]:
         raise ParameterError(f"{file}: {params.unknown_message(unknown, list(KEYS)).replace('parameter', 'key')}")
-    candidates, base = spec.get("candidates"), spec.get("base", {}) | (overrides or {})
+    candidates, overrides = spec.get("candidates"), overrides or {}
     if not isinstance(candidates, dict) or len(candidates) < 2:
         raise ParameterError(f"{file}: 'candidates' must map two names or more to parameters")
+    study = {"base": spec.get("base", {}), "grid": {"seed": [0]} | spec.get("grid", {})}
+    study = params.overridden(study, {"base": overrides})
+    base, lists = study["base"], study["grid"]
     if not base.get("gold_holdout"):
         raise ParameterError(f"{file}: set 'gold_holdout' in its base, the share of the gold images to judge by")
-    lists = {"seed": [0]} | spec.get("grid", {})
-    if twice := sorted(set(lists) & {name for changes in candidates.values() for name in changes or {}}):
-        raise ParameterError(f"{file}: {', '.join(twice)} in the grid and in a candidate; leave it in one of them")
+    changed = {name for changes in candidates.values() for name in changes or {}}
+    for where, names in (("in the grid", lists), ("set by -p", overrides)):
+        if twice := sorted(changed & set(names)):
+            raise ParameterError(f"{file}: {', '.join(twice)} {where} and in a candidate; leave it in one of them")
     return {name: grid.expand(base | (changes or {}), lists) for name, changes in candidates.items()}
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import nbformat
 import papermill
-from filelock import FileLock
 from jupyter_client import AsyncKernelClient, AsyncKernelManager
 from jupyter_core.utils import ensure_event_loop, run_sync
 from nbclient.exceptions import DeadKernelError
@@ -71,8 +70,7 @@ def execute(job: Job) -> Path:
     Of processes that want the same output one executes it, and the others wait. Raises NotebookError where a cell
     fails: the output is kept with its traceback, but without a mark. The same for a kernel that died ``TRIES`` times.
     """
-    job.output.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(job.output.with_name(f".{job.output.stem}.lock")):
+    with store.locked(job.output.with_name(f".{job.output.stem}.lock")):
         for left in reversed(range(TRIES)):
             if job.is_done:
                 break

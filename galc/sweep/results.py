@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
-from filelock import FileLock
 
 from galc import store
 from galc.study.record import RunRecord
@@ -27,8 +26,7 @@ def update(records: Sequence[RunRecord]) -> Path:
     and begun anew.
     """
     path = store.outputs() / "results.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(".results.lock")):
+    with store.locked(path.with_name(".results.lock")):
         rows = {old["key"]: old for old in _read(path)} | {new["key"]: new for new in map(row, records)}
         columns = list(dict.fromkeys(name for values in rows.values() for name in values))
         table = pyarrow.table({name: [values.get(name) for values in rows.values()] for name in columns})

@@ -32,6 +32,13 @@ def test_every_candidate_is_run_at_every_point_of_the_grid(written):
     assert {p.epochs for its in select.read(written(), {"epochs": 1}).values() for p in its} == {1}
 
 
+def test_a_parameter_of_the_command_takes_the_place_of_its_list_in_the_grid_but_of_no_candidate(written):
+    runs = select.read(written(), {"seed": 5, "noise": 0.4})
+    assert [(p.seed, p.noise) for p in runs["wide"]] == [(5, 0.4)]
+    with pytest.raises(ParameterError, match="hidden set by -p and in a candidate"):
+        select.read(written(), {"hidden": 8})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -12,7 +12,6 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
 
 from galc import store
@@ -54,8 +53,7 @@ def render(
     wanted = {"drawn_by": _drawn_by(), "train": train, "test": test, "size": size, "seed": seed}
     if _is_whole(root, wanted):
         return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(root.parent / f".{root.name}.lock"):
+    with store.locked(root.parent / f".{root.name}.lock"):
         if _is_whole(root, wanted):
             return root
         if root.exists() and not (root / "manifest.json").exists() and (root.is_file() or any(root.iterdir())):
