@@ -33,8 +33,16 @@ from galc.training.loop import Fit, Recipe, fit
 from galc.training.models import predict
 
 Log = Callable[[str], None] | None
-# what decides a result by its code: whole folders, and two modules that all import; figures and reports do not
+# What decides a result by its code: all of these folders and modules, but for what only starts runs and keeps books.
 SCIENCE = ("losses", "noise", "estimators", "training", "methods", "study", "checks.py", "metrics.py")
+BOOKS = (
+    "study/params.py",
+    "study/record.py",
+    "study/runs.py",
+    "study/select.py",
+    "study/stage_cache.py",
+    "study/workers.py",
+)
 
 # Of the key of a stage. What else decides what models are given (data set, image size, weights, ...) is in the digest
 # of the inputs, by content.
@@ -44,16 +52,23 @@ TRAINING = (
 )
 ONCE, FOLDED = ("epochs",), ("folds", "fold_epochs")  # how long: a model of all images, or one a fold
 TRUSTED, EVERYTHING = ("gold", "single"), ("gold", "single", "silver")
+# What a part of the evidence depends on, by the end of its name: beside its own images those of the models behind it.
+BEHIND = {
+    "labels": ((), ()),
+    "logits": (("silver",), ONCE),
+    "clean": (TRUSTED, FOLDED),
+    "posterior": (EVERYTHING, FOLDED),
+}
+BEHIND["noise"] = (("silver",), ())
 
 
 @cache
 def code_digest() -> str:
     """Identifies the code that results depend on."""
     package = Path(__file__).parents[1]
-    files = [
-        file for name in SCIENCE for file in sorted(package.glob(name if name.endswith(".py") else f"{name}/**/*.py"))
-    ]
-    return store.digest([store.file_digest(file) for file in files])
+    found = [file for name in SCIENCE for file in [package / name, *package.glob(f"{name}/**/*.py")] if file.is_file()]
+    counts = sorted(file for file in found if file.relative_to(package).as_posix() not in BOOKS)
+    return store.digest([(file.relative_to(package).as_posix(), store.file_digest(file)) for file in counts])
 
 
 class Stages:
@@ -308,8 +323,7 @@ class Stages:
 
     def estimate(self, name: str) -> Estimate:
         """Step 2: what the named estimator says of the noise."""
-        estimators.named(name)  # a name that is none is an error before any training
-        key = self.key(EVERYTHING, ONCE + FOLDED) | {"estimator": name}
+        key = self._evidence_key(estimators.named(name).needs) | {"estimator": name}
 
         def compute():
             found = estimators.estimate(name, self.evidence())
@@ -318,6 +332,13 @@ class Stages:
 
         arrays = self.costs.cached("estimate", key, compute).arrays
         return Estimate(**{part: torch.from_numpy(array) for part, array in arrays.items()})
+
+    def _evidence_key(self, needs: Sequence[str]) -> dict:
+        """What these parts of the evidence depend on."""
+        behind = [BEHIND[need.split("_")[-1]] for need in needs]
+        images = {need.split("_")[0] for need in needs} | {part for its, _ in behind for part in its}
+        lengths = {name for _, its in behind for name in its}
+        return self.key(sorted(images & {*EVERYTHING}), sorted(lengths))
 
     def calibrated(self, logits: Tensor) -> Tensor:
         """(N, K) probabilities of logits (N, K), or of several sources (sources, N, K), by the gold images."""
