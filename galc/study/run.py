@@ -24,10 +24,14 @@ class Study(Stages):
 
     @cached_property
     def run_key(self) -> dict:
-        """What identifies the run; without the noise for a method that never sees it."""
+        """What identifies the run; without the noise, the folds or the images that its method makes no use of."""
         method = METHODS[self.params.method]
-        images = (*(EVERYTHING if method.sees_noise else TRUSTED), "held")
-        return self.key(images, ONCE + FOLDED) | {"method": method.name, "split_seed": self.inputs.split_seed}
+        if method.make is None and method.estimator is None:  # it only trains on labels as they are
+            images, lengths = DATA[method.data], ONCE
+        else:
+            images, lengths = EVERYTHING if method.sees_noise else TRUSTED, ONCE + FOLDED
+        own = {"method": method.name, "split_seed": self.inputs.split_seed}
+        return self.key((*images, "held"), lengths) | own
 
     @property
     def is_cached(self) -> bool:
@@ -40,8 +44,9 @@ class Study(Stages):
             self.say(f"note: {text}")
         entry = self.costs.cached("run", self.run_key, self._run)
         seconds = by_stage(entry)
-        # the run may be shared with other noise levels: these are the parameters that were asked for
+        # the run may be shared, as by several noise levels: these are the parameters that were asked for
         own = {"params": p.model_dump(), "file": entry.path.name, "seconds": seconds, "warnings": self.limits}
+        own |= {"fallback": self._fallback(), "split": self.inputs.split_digest}
         summary = {"method": p.method, "noise": p.noise, "seed": p.seed} | entry.record["summary"]
         if not METHODS[p.method].sees_noise:  # the noise that a shared run was spared is not shared
             summary |= self.inputs.noise_rates
@@ -96,12 +101,9 @@ class Study(Stages):
                 errors |= rate_error(estimate.noise, self.inputs.noise_model)
             summary |= {f"C_{k}": v for k, v in errors.items()}
         details = {
-            "params": self.params.model_dump(),
             "steps": done.steps,
             "images": len(data.targets),
             "held_out": len(self.gold_fold) if method.gold_stop else 0,
-            "fallback": self._fallback(),
-            "split": self.inputs.split_digest,
             **environment(),
         }
         arrays = {"scores": scores.numpy()} | ({} if estimate is None else {"estimate": matrix.numpy()})

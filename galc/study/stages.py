@@ -33,16 +33,9 @@ from galc.training.loop import Fit, Recipe, fit
 from galc.training.models import predict
 
 Log = Callable[[str], None] | None
-# What decides a result by its code: all of these folders and modules, but for what only starts runs and keeps books.
+# What decides a result by its code: these folders and modules, but for those of this room that only keep its books.
 SCIENCE = ("losses", "noise", "estimators", "training", "methods", "study", "checks.py", "metrics.py")
-BOOKS = (
-    "study/params.py",
-    "study/record.py",
-    "study/runs.py",
-    "study/select.py",
-    "study/stage_cache.py",
-    "study/workers.py",
-)
+BOOKS = ("params", "runs", "select", "stage_cache", "workers")
 
 # Of the key of a stage. What else decides what models are given (data set, image size, weights, ...) is in the digest
 # of the inputs, by content.
@@ -58,17 +51,18 @@ BEHIND = {
     "logits": (("silver",), ONCE),
     "clean": (TRUSTED, FOLDED),
     "posterior": (EVERYTHING, FOLDED),
+    "noise": (("silver",), ()),
 }
-BEHIND["noise"] = (("silver",), ())
 
 
 @cache
 def code_digest() -> str:
     """Identifies the code that results depend on."""
-    package = Path(__file__).parents[1]
-    found = [file for name in SCIENCE for file in [package / name, *package.glob(f"{name}/**/*.py")] if file.is_file()]
-    counts = sorted(file for file in found if file.relative_to(package).as_posix() not in BOOKS)
-    return store.digest([(file.relative_to(package).as_posix(), store.file_digest(file)) for file in counts])
+    room = Path(__file__).parent
+    places = [room.parent / name for name in SCIENCE]
+    files = {file for place in places for file in ([place] if place.is_file() else place.rglob("*.py"))}
+    counts = sorted(files - {room / f"{name}.py" for name in BOOKS})
+    return store.digest([(str(file.relative_to(room.parent)), store.file_digest(file)) for file in counts])
 
 
 class Stages:
@@ -323,6 +317,11 @@ class Stages:
 
     def estimate(self, name: str) -> Estimate:
         """Step 2: what the named estimator says of the noise."""
+        arrays = self.estimate_entry(name).arrays
+        return Estimate(**{part: torch.from_numpy(array) for part, array in arrays.items()})
+
+    def estimate_entry(self, name: str) -> store.Entry:
+        """The same as it is stored."""
         key = self._evidence_key(estimators.named(name).needs) | {"estimator": name}
 
         def compute():
@@ -330,8 +329,7 @@ class Stages:
             arrays = {part.name: getattr(found, part.name) for part in fields(found)}
             return {name: part.numpy() for name, part in arrays.items() if part is not None}, {}
 
-        arrays = self.costs.cached("estimate", key, compute).arrays
-        return Estimate(**{part: torch.from_numpy(array) for part, array in arrays.items()})
+        return self.costs.cached("estimate", key, compute)
 
     def _evidence_key(self, needs: Sequence[str]) -> dict:
         """What these parts of the evidence depend on."""

@@ -94,6 +94,13 @@ def test_the_test_labels_get_the_same_noise(grouped):
             assert noisy.observed().transition.shape == (7, 7)
 
 
+def test_the_noise_of_the_test_labels_follows_the_seed_of_the_split(grouped):
+    p = checked(grouped | {"noise": 0.3, "seed": 3, "split_seed": 0})
+    first = Inputs(p).noisy_test.noisy
+    assert torch.equal(Inputs(p.replace(seed=4)).noisy_test.noisy, first)
+    assert not torch.equal(Inputs(p.replace(split_seed=1)).noisy_test.noisy, first)
+
+
 # --- a user's own file ---------------------------------------------------------------------------------------------
 
 

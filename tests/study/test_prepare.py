@@ -183,3 +183,19 @@ def test_a_setup_cannot_be_changed(tiny):
     with pytest.raises(AttributeError):
         its.digest = ""
     assert replace(its, digest="x").digest == "x"
+
+
+def test_images_of_fine_tuning_are_read_once_to_know_them(tiny, monkeypatch):
+    seen, content = [], images.content
+    monkeypatch.setattr(images, "content", lambda data, *rest: seen.append(data.name) or content(data, *rest))
+    prepare(checked(tiny | {"mode": "finetune"}))
+    assert len(seen) == len(set(seen)) == 2  # train and test
+
+
+def test_only_the_latest_data_sets_stay_in_memory(tiny):
+    first = inputs.Inputs(checked(tiny)).data
+    assert inputs.Inputs(checked(tiny | {"seed": 5})).data is first
+    for components in (7, 6):
+        _ = inputs.Inputs(checked(tiny | {"components": components})).data
+    again = inputs.Inputs(checked(tiny)).data
+    assert again is not first and again.digest == first.digest

@@ -409,13 +409,47 @@ def test_the_same_data_in_another_folder_is_the_same_run(tiny, colours, tmp_path
     assert Study(checked(tiny | {"data": str(moved)})).run_key == Study(checked(tiny)).run_key
 
 
-def test_the_code_of_every_room_that_decides_a_result_is_part_of_the_key(monkeypatch):
-    digests = {stages.code_digest.__wrapped__()}
-    for name in stages.SCIENCE:
-        monkeypatch.setattr(stages, "SCIENCE", tuple(part for part in stages.SCIENCE if part != name))
-        digests.add(stages.code_digest.__wrapped__())
-        monkeypatch.undo()
-    assert len(digests) == 1 + len(stages.SCIENCE)
+def test_the_code_of_every_room_that_decides_a_result_is_part_of_the_key_and_that_of_bookkeeping_is_not(monkeypatch):
+    room, read = Path(stages.__file__).parent, []
+    digest = lambda file: read.append(file.relative_to(room.parent)) or "same"  # noqa: E731
+    monkeypatch.setattr(store, "file_digest", digest)
+    first = stages.code_digest.__wrapped__()
+    assert {file.parts[0] for file in read} == set(stages.SCIENCE)
+    own = {file.stem for file in read if file.parts[0] == "study"}
+    books = {file.stem for file in room.glob("*.py")} - own
+    assert books == set(stages.BOOKS) and {"stages", "inputs", "run"} < own
+    monkeypatch.setattr(store, "file_digest", lambda file: str(file == room / "run.py"))
+    assert stages.code_digest.__wrapped__() != first
+
+
+def changes_of(method: str, tiny: dict, **changes) -> set[str]:
+    """The parameters of ``changes`` that make another run of a method."""
+    first = Study(checked(tiny | {"method": method})).run_key
+    return {n for n, value in changes.items() if Study(checked(tiny | {"method": method, n: value})).run_key != first}
+
+
+def test_a_run_on_labels_as_they_are_is_shared_by_all_settings_that_it_makes_no_use_of(tiny):
+    unused = {"folds": 3, "fold_epochs": 7, "single_label_limit": 2, "noise": 0.2}
+    assert changes_of("asl", tiny, **unused) == {"noise"}
+    assert changes_of("bce-everything", tiny, **unused) == {"noise", "single_label_limit"}
+    assert changes_of("clean-only", tiny, **unused) == {"single_label_limit"}
+    assert changes_of("gold-only", tiny, **unused) == set()
+    assert changes_of("galc-plus", tiny, **unused) == set(unused)
+    shared = study.run(checked(tiny | {"method": "asl"}))
+    other = study.run(checked(tiny | {"method": "asl", "single_label_limit": 0}))
+    assert shared.details["file"] == other.details["file"] and shared.details["split"] != other.details["split"]
+    assert other.details["fallback"]["no single-label image"] == list(Study(checked(tiny)).train.classes)
+
+
+def test_an_estimate_is_shared_by_all_settings_that_its_evidence_makes_no_use_of(tiny):
+    def files(name, **changes) -> Path:
+        return Study(checked(tiny | changes)).estimate_entry(name).path
+
+    changes = {"folds": 3, "single_label_limit": 2, "epochs": 3}
+    used = {"glc": {"epochs"}, "algorithm-1": {"single_label_limit", "epochs"}, "true": set()}
+    used["calibrated-regulators"] = set(changes)
+    for name, expected in used.items():
+        assert {n for n, value in changes.items() if files(name, **{n: value}) != files(name)} == expected, name
 
 
 # --- interruptions, parallel calls, errors -------------------------------------------------------------------------
