@@ -15,7 +15,7 @@ import torch
 
 from galc.estimators.algorithm_1 import algorithm_1
 from galc.losses.asl import AsymmetricLoss
-from galc.losses.forward import forward_asl, forward_bce, posterior
+from galc.losses.forward import ForwardASL, ForwardBCE, posterior
 from galc.metrics import average_precision, best_threshold, evaluate
 from galc.noise import flip
 from galc.noise.model import observed, pair_flip, symmetric
@@ -66,8 +66,8 @@ def main(archive: str | None = None) -> None:
         ("best_threshold", part, lambda: best_threshold(scores[test], labels[test])),
         ("evaluate", "1,000 x 80", lambda: evaluate(scores[small], labels[small])),
         ("ASL, gradient", "128 x 80", batch_step(AsymmetricLoss(), logits, targets)),
-        ("forward_bce, gradient", "128 x 80", batch_step(lambda x, t: forward_bce(x, t, noise), logits, targets)),
-        ("forward_asl, gradient", "128 x 80", batch_step(lambda x, t: forward_asl(x, t, noise), logits, targets)),
+        ("ForwardBCE, gradient", "128 x 80", batch_step(ForwardBCE(noise, reduction="none"), logits, targets)),
+        ("ForwardASL, gradient", "128 x 80", batch_step(ForwardASL(noise, reduction="none"), logits, targets)),
     ]
     print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"labels: {archive or 'random'}\n")

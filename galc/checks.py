@@ -1,33 +1,10 @@
 """Named validity checks of what enters the core: scores, labels, transition matrices, and optional packages."""
 
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from types import ModuleType
 
 import torch
 from torch import Tensor
-
-_trusting = ContextVar("trusting", default=False)
-
-
-@contextmanager
-def trusting(yes: bool = True) -> Iterator[None]:
-    """In the block, values are not looked at, only shapes: for steps after the first one of a training.
-
-    A verdict on values that lie on a GPU makes the processor wait until the GPU has worked off all it was given.
-    """
-    token = _trusting.set(yes)
-    try:
-        yield
-    finally:
-        _trusting.reset(token)
-
-
-def values_are_trusted() -> bool:
-    """Whether the checks of values are left out, in a block of `trusting`."""
-    return _trusting.get()
 
 
 class MissingPackage(ImportError):
@@ -43,6 +20,24 @@ def needs(module: str, extra: str) -> ModuleType:
         raise MissingPackage(
             f'{package} is needed here and cannot be imported ({error}): pip install "galc[{extra}]"', name=package
         ) from error
+
+
+def as_float(x: Tensor) -> Tensor:
+    """An array-like as a float32 tensor; float64 stays so."""
+    x = torch.as_tensor(x)
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def logits_and_targets(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Both (N, K), as float32 (float64 where the logits are). Raises ValueError where shapes differ.
+
+    Values are not looked at: on a GPU that would make the processor wait, and losses call this in every step.
+    """
+    logits = as_float(logits)
+    targets = torch.as_tensor(targets).to(logits.dtype)
+    if logits.ndim != 2 or logits.shape != targets.shape:
+        raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} must both be (N, K)")
+    return logits, targets
 
 
 def check_labels(labels: Tensor, name: str = "labels") -> Tensor:
@@ -65,12 +60,11 @@ def check_scores(scores: Tensor, labels: Tensor | None = None, name: str = "scor
     Raises ValueError unless it is 2-D, finite, and of the shape of ``labels`` where these are given; the message
     names the first row and class that are at fault.
     """
-    scores = torch.as_tensor(scores)
+    scores = as_float(scores)
     if scores.ndim != 2:
         raise ValueError(f"{name} must be (N, K), got shape {tuple(scores.shape)}")
     if labels is not None and scores.shape != labels.shape:
         raise ValueError(f"{name} {tuple(scores.shape)} and labels {tuple(labels.shape)} differ in shape")
-    scores = scores if scores.dtype == torch.float64 else scores.float()
     if not torch.isfinite(scores).all():
         row, column = (~torch.isfinite(scores)).nonzero()[0].tolist()
         raise ValueError(f"{name} must be finite, got {scores[row, column].item()} in row {row}, class {column}")
@@ -83,13 +77,10 @@ def check_transition(transition: Tensor, num_classes: int | None = None, losing:
     ``losing``: rows may sum to less than 1, where labels vanish. Raises ValueError, naming the row, unless C is square
     (of ``num_classes`` where given), finite, not negative, and every row sums to 1 (at most 1) within 1e-5.
     """
-    transition = torch.as_tensor(transition)
+    transition = as_float(transition)
     size = transition.shape[-1] if num_classes is None and transition.ndim else num_classes
     if transition.shape != (size, size) or not size:
         raise ValueError(f"transition must be ({size or 'K'}, {size or 'K'}), got shape {tuple(transition.shape)}")
-    transition = transition if transition.dtype == torch.float64 else transition.float()
-    if values_are_trusted():
-        return transition
     excess = transition.sum(1) - 1
     for wrong, what in (
         (~torch.isfinite(transition).all(1), "holds NaN or infinity"),
@@ -110,8 +101,6 @@ def check_rates(rates: Tensor, num_classes: int, name: str) -> Tensor:
     rates = torch.as_tensor(rates, dtype=torch.float64)
     if rates.shape != (num_classes,):
         raise ValueError(f"{name} must be ({num_classes},), a rate for each class, got shape {tuple(rates.shape)}")
-    if values_are_trusted():
-        return rates
     wrong = ~((rates >= 0) & (rates <= 1))  # NaN is wrong, too
     if wrong.any():
         k = int(wrong.nonzero()[0])

@@ -19,7 +19,7 @@ from galc.clean.result import ENOUGH
 from galc.data.dataset import Dataset
 from galc.data.split import Split
 from galc.estimators.base import Estimate
-from galc.losses.forward import forward_bce
+from galc.losses.forward import ForwardBCE
 from galc.methods.base import BCE, by_matrix, corrected, plain
 from galc.noise.model import Noise
 from galc.study.inputs import Data
@@ -85,7 +85,7 @@ class OwnStages:
         Those of all images are of the second round, trained on the posterior labels of the first. The second source is
         missing without enough trusted images.
         """
-        forward = corrected(BCE, by_matrix(forward_bce, Estimate.of(self.start)))
+        forward = corrected(BCE, by_matrix(ForwardBCE, Estimate.of(self.start)))
         known = self.known(self._beside(self._in_context(0, self.start, self.given.labels.float(), forward)))
         silver, targets = self.split.silver, self.given.labels.float()
         noise = estimate.first(known[silver], self.general.silver_labels, self.calibrates)

@@ -13,23 +13,47 @@ import math
 from functools import lru_cache
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from galc.checks import values_are_trusted
+from galc.checks import as_float, logits_and_targets
 
 _FLOOR = 1e-6  # p_m under the logarithm, so that log-odds stay finite below the margin
 _TINY = 1e-30  # any other argument of a logarithm
 
 
-class AsymmetricLoss(nn.Module):
+class Reduced(nn.Module):
+    """A loss of logits and targets (N, K), targets in [0, 1]; float32 (float64 logits stay so), also under autocast.
+
+    ``reduction``: "mean" sums over the classes and averages over the batch, "sum" sums over both, "none" gives the
+    (N, K) losses. Raises ValueError for another one.
+    """
+
+    def __init__(self, reduction: str):
+        super().__init__()
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+        self.reduction = reduction
+
+    def reduced(self, losses: Tensor) -> Tensor:
+        if self.reduction == "none":
+            return losses
+        return losses.sum() if self.reduction == "sum" else losses.sum() / max(len(losses), 1)
+
+
+class AsymmetricLoss(Reduced):
     """ASL of logits (N, K) and targets (N, K), computed in float32 (float64 logits stay so), also under autocast.
 
     Targets may be soft, t in [0, 1]: the loss is then the expectation t L+ + (1 - t) L-. (The authors' arithmetic
     mixes the two weights into one; for hard labels both are the same.)
 
     ``reduction``: "mean" sums over the classes and averages over the batch (default), "sum" sums over both, as the
-    authors do, "none" gives the (N, K) losses. Finite in value and gradient for any finite logit.
+    authors do, "none" gives the (N, K) losses. Finite in value and gradient for any finite logit. Raises ValueError
+    for constants out of range, and for logits and targets of different shapes.
+
+    >>> AsymmetricLoss()([[2.0, -1.0]], [[1, 0]])
+    tensor(0.1275)
     """
 
     def __init__(
@@ -40,18 +64,14 @@ class AsymmetricLoss(nn.Module):
         detach_focal: bool = True,
         reduction: str = "mean",
     ):
-        super().__init__()
-        _check(gamma_neg, gamma_pos, clip)
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
-        self.gamma_neg, self.gamma_pos, self.clip = gamma_neg, gamma_pos, clip
-        self.detach_focal, self.reduction = detach_focal, reduction
+        super().__init__(reduction)
+        self.gamma_neg, self.gamma_pos, self.clip, self.detach_focal = constants(
+            gamma_neg, gamma_pos, clip, detach_focal
+        )
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Scalar loss, or (N, K) with reduction "none". Raises ValueError where the shapes differ."""
-        if logits.shape != targets.shape:
-            raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} differ in shape")
-        x = _float(logits)
+        """Scalar loss, or (N, K) with reduction "none"."""
+        x, t = logits_and_targets(logits, targets)
         log_p, log_rest = logsigmoid(x), logsigmoid(-x)
         # pow() has an infinite slope at 0 for exponents below 1: powers of p go through its logarithm,
         # and p_m is kept off 0 in the weight alone.
@@ -64,11 +84,8 @@ class AsymmetricLoss(nn.Module):
         weight_pos = (self.gamma_pos * log_rest).exp()
         if self.detach_focal:
             weight_pos, weight_neg = weight_pos.detach(), weight_neg.detach()
-        t = targets.to(x.dtype)
         loss = -(t * weight_pos * log_p + (1 - t) * weight_neg * log_neg)
-        if self.reduction == "none":
-            return loss
-        return loss.sum() if self.reduction == "sum" else loss.sum() / max(len(loss), 1)
+        return self.reduced(loss)
 
     def extra_repr(self) -> str:
         return (
@@ -90,10 +107,9 @@ def asl_from_probability(
 
     The authors' arithmetic: every logarithm's argument is clamped at ``eps``, p itself is not clamped, so that
     p > 1 (a product with a matrix that is no transition matrix) gives log(eps) for an absent label. The base of a
-    focal weight is clamped at 0, which matters for p > 1 with gamma_pos > 0 alone.
+    focal weight is clamped at 0, which matters for p > 1 with gamma_pos > 0 alone. Nothing is checked.
     """
-    _check(gamma_neg, gamma_pos, clip)
-    p = _float(p)
+    p = as_float(p)
     rest = (1 - p + clip).clamp(max=1)
     weight_pos = (1 - p).clamp(min=_TINY) ** gamma_pos
     weight_neg = (1 - rest).clamp(min=_TINY) ** gamma_neg
@@ -104,7 +120,7 @@ def asl_from_probability(
 
 
 def calibrate(
-    p: Tensor, gamma_neg: float = 4.0, gamma_pos: float = 0.0, clip: float = 0.05, detach_focal: bool = True
+    p: ArrayLike, gamma_neg: float = 4.0, gamma_pos: float = 0.0, clip: float = 0.05, detach_focal: bool = True
 ) -> Tensor:
     """The true probability q for which ASL's optimum is the output p; any shape, both in [0, 1].
 
@@ -112,9 +128,15 @@ def calibrate(
     otherwise. Increasing; 0 for p <= clip, where an absent label has no gradient. With clip > 0 and gamma_pos = 0
     its largest value, at p = 1, is below 1 (0.942 with the defaults): a label more certain than that has its
     optimum at p = 1. Differentiable. Raises ValueError for p outside [0, 1] or NaN.
+
+    >>> calibrate([0.05, 0.5, 0.9])
+    tensor([0.0000, 0.0359, 0.7580])
     """
-    _check(gamma_neg, gamma_pos, clip)
-    p = _unit_interval(p, "p")
+    return _calibrate(_unit_interval(p, "p"), *constants(gamma_neg, gamma_pos, clip, detach_focal))
+
+
+def _calibrate(p: Tensor, gamma_neg: float, gamma_pos: float, clip: float, detach_focal: bool) -> Tensor:
+    """`calibrate`, unchecked: for steps of a training."""
     log_p, log_rest = p.clamp(min=_TINY).log(), (1 - p).clamp(min=_TINY).log()
     log_odds = _log_odds(p, log_p, log_rest, gamma_neg, gamma_pos, clip, detach_focal)
     return torch.where(p > clip, log_odds.sigmoid(), torch.zeros_like(p))
@@ -127,24 +149,28 @@ def calibrate_logits(
 
     p_m is floored at 1e-6 (where clip > 0), so below the margin the log-odds fall with log p alone.
     """
-    _check(gamma_neg, gamma_pos, clip)
-    x = _float(logits)
-    return _log_odds(x.sigmoid(), logsigmoid(x), logsigmoid(-x), gamma_neg, gamma_pos, clip, detach_focal)
+    x, setting = as_float(logits), constants(gamma_neg, gamma_pos, clip, detach_focal)
+    return _log_odds(x.sigmoid(), logsigmoid(x), logsigmoid(-x), *setting)
 
 
 def uncalibrate(
-    q: Tensor, gamma_neg: float = 4.0, gamma_pos: float = 0.0, clip: float = 0.05, detach_focal: bool = True
+    q: ArrayLike, gamma_neg: float = 4.0, gamma_pos: float = 0.0, clip: float = 0.05, detach_focal: bool = True
 ) -> Tensor:
     """ASL's optimal output p for a true probability q, the inverse of `calibrate`; any shape, both in [0, 1].
 
     p is ``clip`` at q = 0, and 1 where q exceeds calibrate(1). Cubic interpolation in a table over the log-odds of q,
     to 1e-9 in float64. Differentiable once: dp/dq = 1 / (dq/dp), at most 1e6 (it is infinite at q = 0), and 0 above
     calibrate(1). Raises ValueError for q outside [0, 1] or NaN.
+
+    >>> uncalibrate(calibrate([0.2, 0.5, 0.9]))
+    tensor([0.2000, 0.5000, 0.9000])
     """
-    _check(gamma_neg, gamma_pos, clip)
-    q = _unit_interval(q, "q")
-    setting = (float(gamma_neg), float(gamma_pos), float(clip), detach_focal)
-    first, step, nodes, slopes = _table(*setting, q.dtype, q.device)
+    return _uncalibrate(_unit_interval(q, "q"), *constants(gamma_neg, gamma_pos, clip, detach_focal))
+
+
+def _uncalibrate(q: Tensor, gamma_neg: float, gamma_pos: float, clip: float, detach_focal: bool) -> Tensor:
+    """`uncalibrate`, unchecked: for steps of a training. NaN stays NaN, or becomes ``clip``."""
+    first, step, nodes, slopes = _table(gamma_neg, gamma_pos, clip, detach_focal, q.dtype, q.device)
     fixed = q.detach()
     place = ((torch.logit(fixed) - first) / step).clamp(0, len(nodes) - 1)
     low = place.nan_to_num(0.0).long().clamp(max=len(nodes) - 2)  # NaN stays NaN through t
@@ -216,21 +242,19 @@ def _table(
     return first, step, p.detach().to(device, dtype), slopes.to(device, dtype)
 
 
-def _float(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def _unit_interval(x: Tensor, name: str) -> Tensor:
-    x = _float(torch.as_tensor(x))
-    if values_are_trusted():
-        return x
+def _unit_interval(x: ArrayLike, name: str) -> Tensor:
+    x = as_float(x)
     if x.numel() and not bool(((x >= 0) & (x <= 1)).all()):  # NaN fails both
         raise ValueError(f"{name} must lie in [0, 1], got values from {x.min().item()} to {x.max().item()}")
     return x
 
 
-def _check(gamma_neg: float, gamma_pos: float, clip: float) -> None:
+def constants(
+    gamma_neg: float = 4.0, gamma_pos: float = 0.0, clip: float = 0.05, detach_focal: bool = True
+) -> tuple[float, float, float, bool]:
+    """ASL's constants in this order. Raises ValueError for those out of range."""
     if gamma_neg < 0 or gamma_pos < 0:
         raise ValueError(f"gamma_neg and gamma_pos must not be negative, got {gamma_neg} and {gamma_pos}")
     if not 0 <= clip < 1:
         raise ValueError(f"clip must lie in [0, 1), got {clip}")
+    return float(gamma_neg), float(gamma_pos), float(clip), detach_focal

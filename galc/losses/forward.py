@@ -9,40 +9,27 @@ label, with the rate s_j = sum over i != j of C_ij q_i, or from nowhere, with pr
     exact     q~_j = C_jj q_j + (1 - q_j) (s_j + a_j)          a label never flips onto one that is there
     noisy-or  q~_j = C_jj q_j + (1 - q_j) (1 - (1 - a_j) exp(-s_j))    the same; several arrivals are one label
 
-Linear and exact may exceed 1, noisy-or may not.
+Linear and exact may exceed 1, noisy-or may not. The losses check C and ``added`` when they are made, and nothing but
+shapes in a step: a look at values that lie on a GPU makes the processor wait for it.
 """
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from galc.checks import check_rates, check_transition, values_are_trusted
-from galc.losses.asl import asl_from_probability, calibrate, uncalibrate
+from galc.checks import as_float, check_rates, check_transition, logits_and_targets
+from galc.losses.asl import Reduced, _calibrate, _uncalibrate, asl_from_probability, constants
 
-_CHORD = 1e-3  # see `forward_asl`
+_CHORD = 1e-3  # see `ForwardASL`
 _EDGE = 1e-6  # distance kept from 1 by sums that may exceed it, so that gradients stay finite
 _TINY = 1e-36
+FORMS = ("linear", "exact", "noisy-or")
 
 
-def linear(q: Tensor, transition: Tensor, added: Tensor | None = None) -> Tensor:
-    """q~ = C^T q per image: (N, K), (K, K), (K,) -> (N, K). Raises ValueError for a bad matrix, as do the others."""
-    kept, flips, added = _parts(q, transition, added)
-    return kept * q + flips + (1 - q) * added
-
-
-def exact(q: Tensor, transition: Tensor, added: Tensor | None = None) -> Tensor:
-    """q~_j = C_jj q_j + (1 - q_j) (s_j + a_j): (N, K), (K, K), (K,) -> (N, K)."""
-    kept, flips, added = _parts(q, transition, added)
-    return kept * q + (1 - q) * (flips + added)
-
-
-def noisy_or(q: Tensor, transition: Tensor, added: Tensor | None = None) -> Tensor:
-    """q~_j = C_jj q_j + (1 - q_j) (1 - (1 - a_j) exp(-s_j)): (N, K), (K, K), (K,) -> (N, K), in [0, 1]."""
-    kept, flips, added = _parts(q, transition, added)
-    return kept * q - (1 - q) * torch.expm1(-_rates(flips, added))
-
-
-FORWARD = {"linear": linear, "exact": exact, "noisy-or": noisy_or}
+def corrupted(q: Tensor, transition: Tensor, added: Tensor | None = None, form: str = "noisy-or") -> Tensor:
+    """q~ (N, K) of q (N, K), C (K, K) and ``added`` (K,). Raises ValueError for what is no C, rate or form."""
+    return _corrupted(q, *_checked(transition, added, form, q.shape[-1]), form)
 
 
 def posterior(q: Tensor, labels: Tensor, transition: Tensor, added: Tensor | None = None) -> Tensor:
@@ -50,9 +37,9 @@ def posterior(q: Tensor, labels: Tensor, transition: Tensor, added: Tensor | Non
 
     Bayes' rule with the noisy-or form, d_j = C_jj and r_j = 1 - (1 - a_j) exp(-s_j):
     q d / (q d + (1 - q) r) where the label was observed, q (1 - d) / (q (1 - d) + (1 - q) (1 - r)) where it was not.
-    What C and q hold impossible (0 / 0) is answered by the observed label itself.
+    What C and q hold impossible (0 / 0) is answered by the observed label itself. Errors as of `corrupted`.
     """
-    kept, flips, added = _parts(q, transition, added)
+    kept, flips, added = _parts(q, *_checked(transition, added, "noisy-or", q.shape[-1]))
     arrivals = _rates(flips, added)
     gone = torch.exp(-arrivals)
     labels = labels.bool()
@@ -62,74 +49,146 @@ def posterior(q: Tensor, labels: Tensor, transition: Tensor, added: Tensor | Non
     return torch.where(total > 0, there / total.clamp(min=_TINY), labels.to(q.dtype))
 
 
-def literal(logits: Tensor, transition: Tensor, targets: Tensor, clamp: bool, **asl) -> Tensor:
-    """The paper's silver loss to the letter, ASL(C^T sigmoid(logits), targets): losses (N, K).
+class ForwardLoss(Reduced):
+    """What the corrected losses share: C and ``added``, checked once, which go with the module to its device."""
 
-    ``clamp=True`` bounds the product at 1; ``clamp=False`` leaves it to the authors' ASL arithmetic, in which
-    1 - p may be negative. ``transition`` is ANY finite matrix (K, K), not checked for stochastic rows: the paper's
-    C = sigmoid(C^) has none. ``asl``: gamma_neg, gamma_pos, clip, detach_focal.
-    """
-    _same_shape(logits, targets)
-    if transition.shape != (logits.shape[1],) * 2 or not (values_are_trusted() or torch.isfinite(transition).all()):
-        raise ValueError(f"transition must be a finite ({logits.shape[1]}, {logits.shape[1]}) matrix")
-    p = _float(logits).sigmoid()
-    with torch.autocast(p.device.type, enabled=False):
-        product = p @ transition.to(p)
-    return asl_from_probability(product.clamp(max=1) if clamp else product, targets, **asl)
+    def __init__(self, transition: ArrayLike, form: str, added: ArrayLike | None, reduction: str):
+        super().__init__(reduction)
+        self.form = form
+        transition, added = _checked(transition, added, form)
+        self.register_buffer("transition", transition, persistent=False)  # known beforehand: in no checkpoint
+        self.register_buffer("added", added, persistent=False)
 
 
-def forward_asl(
-    logits: Tensor, targets: Tensor, transition: Tensor, form: str = "noisy-or", added: Tensor | None = None, **asl
-) -> Tensor:
-    """Forward-corrected ASL on the probability scale: losses (N, K) of logits, targets (N, K) and C (K, K).
+class ForwardASL(ForwardLoss):
+    """Forward-corrected ASL on the probability scale, of logits and targets (N, K) under C (K, K).
 
     p = sigmoid(logits) -> q = calibrate(p) -> q~ = form(q, C) -> p~ = uncalibrate(q~) -> ASL(p~, targets).
     With C = identity this is plain ASL. Since calibrate is flat at 0 for p <= clip, and its inverse infinitely
     steep there, both follow the chord q = 0.001 p below the point where it meets the curve (p = 0.22, q = 0.0002
-    with the defaults). ``asl``: gamma_neg, gamma_pos, clip, detach_focal. Finite in value and gradient; float32.
+    with the defaults). Finite in value and gradient; float32.
+
+    C, C[i, j] = P(label i was turned into label j), has rows that sum to 1, to less where labels vanish; ``added`` (K,)
+    P(a class appears from nowhere); ``form`` one of FORMS; ``asl``: gamma_neg, gamma_pos, clip, detach_focal, as in
+    `galc.losses.asl.AsymmetricLoss`, as is ``reduction``. Raises ValueError, naming row or class, for what is no C,
+    rate, form or constant.
+
+    >>> loss = ForwardASL([[0.8, 0.2], [0.3, 0.7]])
+    >>> loss([[2.0, -1.0]], [[1, 0]])
+    tensor(0.2820)
     """
-    _same_shape(logits, targets)
-    p = _float(logits).sigmoid()
-    q = torch.maximum(calibrate(p, **asl), _CHORD * p)
-    noisy = _form(form)(q, transition, added).clamp(0, 1)
-    noisy_p = torch.minimum(uncalibrate(noisy, **asl), noisy / _CHORD)
-    return asl_from_probability(noisy_p, targets, **asl)
+
+    def __init__(
+        self,
+        transition: ArrayLike,
+        form: str = "noisy-or",
+        added: ArrayLike | None = None,
+        reduction: str = "mean",
+        **asl: float,
+    ):
+        super().__init__(transition, form, added, reduction)
+        self.asl = constants(**asl)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Scalar loss, or (N, K) with reduction "none". Raises ValueError where shapes differ."""
+        x, t = logits_and_targets(logits, targets)
+        p = x.sigmoid()
+        q = torch.maximum(_calibrate(p, *self.asl), _CHORD * p)
+        noisy = _corrupted(q, self.transition, self.added, self.form).clamp(0, 1)
+        noisy_p = torch.minimum(_uncalibrate(noisy, *self.asl), noisy / _CHORD)
+        return self.reduced(asl_from_probability(noisy_p, t, *self.asl))
 
 
-def forward_bce(
-    logits: Tensor, targets: Tensor, transition: Tensor, form: str = "noisy-or", added: Tensor | None = None
-) -> Tensor:
-    """Forward-corrected cross-entropy, BCE(form(sigmoid(logits), C), targets): losses (N, K), float32.
+class ForwardBCE(ForwardLoss):
+    """Forward-corrected cross-entropy, BCE(form(sigmoid(logits), C), targets), of logits and targets (N, K); float32.
 
     Worked out in logarithms: log q~ and log(1 - q~) keep their digits for any logit, and with C = identity this is
-    plain BCE. Where linear or exact exceed 1, they are held at 1 - 1e-6.
+    plain BCE. Where linear or exact exceed 1, they are held at 1 - 1e-6. Arguments and errors as of `ForwardASL`.
+
+    >>> loss = ForwardBCE([[0.8, 0.2], [0.3, 0.7]], form="exact", added=[0.0, 0.1])
+    >>> loss([[2.0, -1.0]], [[1, 0]])
+    tensor(0.8311)
     """
-    _same_shape(logits, targets)
-    _form(form)
-    x = _float(logits)
-    q, log_there, log_absent = x.sigmoid(), logsigmoid(x), logsigmoid(-x)
+
+    def __init__(
+        self, transition: ArrayLike, form: str = "noisy-or", added: ArrayLike | None = None, reduction: str = "mean"
+    ):
+        super().__init__(transition, form, added, reduction)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Scalar loss, or (N, K) with reduction "none". Raises ValueError where shapes differ."""
+        return self.reduced(self.losses(logits, targets, self.transition))
+
+    def losses(self, logits: Tensor, targets: Tensor, transition: Tensor) -> Tensor:
+        """(N, K) losses under another C, which is not looked at: for one that is learned."""
+        x, t = logits_and_targets(logits, targets)
+        q, log_there, log_absent = x.sigmoid(), logsigmoid(x), logsigmoid(-x)
+        kept, flips, added = _parts(q, transition, self.added)
+        log_kept, log_lost = _log(kept) + log_there, _log(1 - kept) + log_there
+        if self.form == "linear":
+            arrivals = flips + (1 - q) * added
+            log_noisy = torch.logaddexp(log_kept, _log(arrivals)).clamp(max=0)
+            log_clean = (torch.sigmoid(-x) + q * (1 - kept) - arrivals).clamp(min=_TINY)
+            log_clean = torch.where(arrivals > 0, log_clean.clamp(min=_EDGE), log_clean).log()
+        else:
+            exact = self.form == "exact"
+            arrivals = (flips + added).clamp(max=1 - _EDGE) if exact else _rates(flips, added)
+            log_arrived = _log(arrivals if exact else -torch.expm1(-arrivals))
+            log_none = torch.log1p(-arrivals) if exact else -arrivals
+            log_noisy = torch.logaddexp(log_kept, log_arrived + log_absent)
+            log_clean = torch.logaddexp(log_lost, log_none + log_absent)
+        return -(t * log_noisy + (1 - t) * log_clean)
+
+
+class LiteralASL(Reduced):
+    """The paper's silver loss to the letter, ASL(C^T sigmoid(logits), targets), of logits and targets (N, K).
+
+    ``clamp=True`` bounds the product at 1; ``clamp=False`` leaves it to the authors' ASL arithmetic, in which
+    1 - p may be negative. ``transition`` is ANY finite matrix (K, K), not one of stochastic rows: the paper's
+    C = sigmoid(C^) has none. Raises ValueError for another one. ``asl`` and ``reduction`` as in `ForwardASL`.
+    """
+
+    def __init__(self, transition: Tensor, clamp: bool, reduction: str = "mean", **asl: float):
+        super().__init__(reduction)
+        transition = as_float(transition)
+        if transition.shape != (len(transition),) * 2 or not torch.isfinite(transition).all():
+            raise ValueError(f"transition must be a finite (K, K) matrix, got shape {tuple(transition.shape)}")
+        self.register_buffer("transition", transition, persistent=False)
+        self.clamp, self.asl = clamp, constants(**asl)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Scalar loss, or (N, K) with reduction "none". Raises ValueError where shapes differ."""
+        x, t = logits_and_targets(logits, targets)
+        p = x.sigmoid()
+        with torch.autocast(p.device.type, enabled=False):
+            product = p @ self.transition.to(p)
+        return self.reduced(asl_from_probability(product.clamp(max=1) if self.clamp else product, t, *self.asl))
+
+
+def _checked(
+    transition: Tensor, added: Tensor | None, form: str, size: int | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """C and ``added``. Raises ValueError for what is no C (of ``size`` classes), rate or form."""
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+    transition = check_transition(transition, size, losing=True)
+    return transition, None if added is None else check_rates(added, len(transition), "added").to(transition)
+
+
+def _corrupted(q: Tensor, transition: Tensor, added: Tensor | None, form: str) -> Tensor:
     kept, flips, added = _parts(q, transition, added)
-    log_kept, log_lost = _log(kept) + log_there, _log(1 - kept) + log_there
     if form == "linear":
-        arrivals = flips + (1 - q) * added
-        log_noisy = torch.logaddexp(log_kept, _log(arrivals)).clamp(max=0)
-        log_clean = (torch.sigmoid(-x) + q * (1 - kept) - arrivals).clamp(min=_TINY)
-        log_clean = torch.where(arrivals > 0, log_clean.clamp(min=_EDGE), log_clean).log()
-    else:
-        arrivals = (flips + added).clamp(max=1 - _EDGE) if form == "exact" else _rates(flips, added)
-        log_arrived = _log(-torch.expm1(-arrivals) if form == "noisy-or" else arrivals)
-        log_none = -arrivals if form == "noisy-or" else torch.log1p(-arrivals)
-        log_noisy = torch.logaddexp(log_kept, log_arrived + log_absent)
-        log_clean = torch.logaddexp(log_lost, log_none + log_absent)
-    t = targets.to(x.dtype)
-    return -(t * log_noisy + (1 - t) * log_clean)
+        return kept * q + flips + (1 - q) * added
+    if form == "exact":
+        return kept * q + (1 - q) * (flips + added)
+    return kept * q - (1 - q) * torch.expm1(-_rates(flips, added))
 
 
 def _parts(q: Tensor, transition: Tensor, added: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """C's diagonal (K,), the rates s (N, K) of arrivals by flips, the probabilities a (K,) of those from nowhere."""
-    transition = check_transition(transition, q.shape[-1], losing=True).to(q)
+    transition = transition.to(q)
     kept = transition.diagonal()
-    added = torch.zeros_like(kept) if added is None else check_rates(added, len(kept), "added").to(q)
+    added = torch.zeros_like(kept) if added is None else added.to(q)
     with torch.autocast(q.device.type, enabled=False):
         return kept, q @ (transition - torch.diag(kept)), added
 
@@ -137,21 +196,6 @@ def _parts(q: Tensor, transition: Tensor, added: Tensor | None) -> tuple[Tensor,
 def _rates(flips: Tensor, added: Tensor) -> Tensor:
     """(N, K) rates of arrivals of both kinds: 1 - exp(-rate) = 1 - (1 - a) exp(-s)."""
     return flips - torch.log1p(-added.clamp(max=1 - _EDGE))
-
-
-def _form(form: str):
-    if form not in FORWARD:
-        raise ValueError(f"form must be one of {', '.join(FORWARD)}, got {form!r}")
-    return FORWARD[form]
-
-
-def _same_shape(logits: Tensor, targets: Tensor) -> None:
-    if logits.ndim != 2 or logits.shape != targets.shape:
-        raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} must both be (N, K)")
-
-
-def _float(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def _log(x: Tensor) -> Tensor:

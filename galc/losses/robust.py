@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from galc.checks import as_float
+
 
 def gce(logits: Tensor, targets: Tensor, q: float = 0.1) -> Tensor:
     """Generalised cross-entropy (Zhang & Sabuncu 2018), a label at a time: L+ = (1 - p^q) / q.
@@ -19,7 +21,7 @@ def gce(logits: Tensor, targets: Tensor, q: float = 0.1) -> Tensor:
     """
     if not 0 < q <= 1:
         raise ValueError(f"q must be above 0 and at most 1, got {q}")
-    x = _float(logits)
+    x = as_float(logits)
     return _expectation(targets, -torch.expm1(q * logsigmoid(x)) / q, -torch.expm1(q * logsigmoid(-x)) / q)
 
 
@@ -29,7 +31,7 @@ def hill(logits: Tensor, targets: Tensor, lam: float = 1.5, margin: float = 1.0,
     L- = (lam - p) p^2, whose slope falls again where p is high: an absent label that the model is sure of is taken
     for a missing one. L+ = -(1 - p_m)^gamma log p_m, p_m = sigmoid(logit - margin). Defaults as published.
     """
-    x = _float(logits)
+    x = as_float(logits)
     p = x.sigmoid()
     return _expectation(targets, focal_margin(x, margin, gamma), (lam - p) * p.square())
 
@@ -42,7 +44,7 @@ def splc(
     The focal-margin loss L+ of `hill`; L- = -p^gamma log(1 - p) while p <= tau, and above it the absent label is taken
     for a missing one, -(1 - p)^gamma log p. ``epoch`` from 1. Defaults as published.
     """
-    x = _float(logits)
+    x = as_float(logits)
     absent = focal_margin(-x, 0.0, gamma)
     if epoch > 1:
         absent = torch.where(x.sigmoid() > tau, focal_margin(x, 0.0, gamma), absent)
@@ -58,7 +60,3 @@ def focal_margin(logits: Tensor, margin: float = 1.0, gamma: float = 2.0) -> Ten
 def _expectation(targets: Tensor, present: Tensor, absent: Tensor) -> Tensor:
     t = targets.to(present.dtype)
     return t * present + (1 - t) * absent
-
-
-def _float(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from galc.estimators.base import ESTIMATORS, Estimate
 from galc.losses.asl import AsymmetricLoss
+from galc.losses.forward import ForwardLoss
 from galc.training.batch import Batch, Loss, TrainingSet
 
 Elementwise = Callable[[Tensor, Tensor], Tensor]  # logits, targets (B, K) -> losses (B, K)
@@ -152,9 +153,9 @@ def weighted(loss: Elementwise, weights: Tensor) -> Loss:
     return Weighted(loss, weights)
 
 
-def by_matrix(formula: Callable[..., Tensor], estimate: Estimate) -> Noisy:
-    """The losses ``formula``(logits, targets, C, added=...) by the matrix of an estimate, which stays as it is."""
-    return ByMatrix(formula, estimate.arrivals, estimate.appearing)
+def by_matrix(loss: type[ForwardLoss], estimate: Estimate, **options: str) -> Noisy:
+    """A forward correction, `galc.losses.forward.ForwardASL` or `ForwardBCE`, by an estimate; ``options`` are its."""
+    return OfTargets(loss(estimate.arrivals, added=estimate.appearing, reduction="none", **options))
 
 
 def probabilities(loss: Elementwise, logits: Tensor) -> Tensor:
@@ -192,14 +193,12 @@ class Weighted(nn.Module):
         return (self.weights[batch.rows] * self.loss(logits, batch.targets)).sum(1).mean()
 
 
-class ByMatrix(nn.Module):
-    """See `by_matrix`. The matrix moves to the device with the loss and is in no checkpoint."""
+class OfTargets(nn.Module):
+    """A loss of logits and targets (B, K) as one of logits and their batch."""
 
-    def __init__(self, formula: Callable[..., Tensor], transition: Tensor, added: Tensor | None):
+    def __init__(self, loss: nn.Module):
         super().__init__()
-        self.formula = formula
-        self.register_buffer("transition", transition, persistent=False)
-        self.register_buffer("added", added, persistent=False)
+        self.loss = loss
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
-        return self.formula(logits, batch.targets, self.transition, added=self.added)
+        return self.loss(logits, batch.targets)

@@ -1,14 +1,12 @@
 """GALC-plus's data and C in a forward-corrected cross-entropy, in three forms (`galc.losses.forward`)."""
 
-from functools import partial
-
-from galc.losses.forward import forward_bce
+from galc.losses.forward import ForwardBCE
 from galc.methods.base import BCE, by_matrix, corrected, method
 
 
 def forward(form: str):
     """A method that trains by the corrected cross-entropy of a form."""
-    return lambda stages, estimate, data: (data, corrected(BCE, by_matrix(partial(forward_bce, form=form), estimate)))
+    return lambda stages, estimate, data: (data, corrected(BCE, by_matrix(ForwardBCE, estimate, form=form)))
 
 
 method(

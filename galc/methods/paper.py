@@ -3,8 +3,8 @@
 Three readings of it: to the letter, twice, and with a C that is a transition matrix. And its upper bound.
 """
 
-from galc.losses.forward import forward_asl, literal
-from galc.methods.base import ASL, by_matrix, corrected, method
+from galc.losses.forward import ForwardASL, LiteralASL
+from galc.methods.base import ASL, OfTargets, by_matrix, corrected, method
 
 
 @method(
@@ -16,7 +16,7 @@ from galc.methods.base import ASL, by_matrix, corrected, method
     about="The paper's formulas to the letter: C = sigmoid(Ĉ), ASL of Cᵀp, the product clamped to 1.",
 )
 def clamped(stages, estimate, data):
-    return data, corrected(ASL, by_matrix(lambda x, t, c, added: literal(x, c, t, clamp=True), estimate))
+    return data, corrected(ASL, OfTargets(LiteralASL(estimate.transition, clamp=True, reduction="none")))
 
 
 @method(
@@ -28,7 +28,7 @@ def clamped(stages, estimate, data):
     about="The same in the authors' ASL arithmetic, the product left as it is.",
 )
 def unclamped(stages, estimate, data):
-    return data, corrected(ASL, by_matrix(lambda x, t, c, added: literal(x, c, t, clamp=False), estimate))
+    return data, corrected(ASL, OfTargets(LiteralASL(estimate.transition, clamp=False, reduction="none")))
 
 
 @method(
@@ -49,4 +49,4 @@ def unclamped(stages, estimate, data):
     about="GALC-SLR's training with the true C, which nobody knows.",
 )
 def galc_slr(stages, estimate, data):
-    return data, corrected(ASL, by_matrix(forward_asl, estimate))
+    return data, corrected(ASL, by_matrix(ForwardASL, estimate))

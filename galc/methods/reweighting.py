@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from galc.checks import check_labels, check_scores
-from galc.losses.forward import noisy_or
+from galc.losses.forward import corrupted
 from galc.methods.base import ASL, method, weighted
 
 _TINY = 1e-12
@@ -46,6 +46,5 @@ def importance(q: Tensor, labels: Tensor, transition: Tensor, added: Tensor | No
     """
     labels = check_labels(labels)
     q = check_scores(q, labels, "q")
-    noisy = noisy_or(q, transition, added)
-    clean, seen = (torch.where(labels, p, 1 - p) for p in (q, noisy))
+    clean, seen = (torch.where(labels, p, 1 - p) for p in (q, corrupted(q, transition, added)))
     return torch.where(seen > _TINY, clean / seen.clamp(min=_TINY), torch.ones_like(q))

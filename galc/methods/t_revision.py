@@ -14,8 +14,7 @@ half of the epochs: while it knows nothing, the slack would only learn its doubt
 import torch
 from torch import Tensor, nn
 
-from galc.checks import check_transition
-from galc.losses.forward import forward_bce
+from galc.losses.forward import ForwardBCE
 from galc.methods.base import BCE, corrected, method
 from galc.training.batch import Batch
 
@@ -44,12 +43,12 @@ class TRevision(nn.Module):
     def __init__(self, transition: Tensor, epochs: int, added: Tensor | None = None):
         super().__init__()
         self.warm_up = epochs // 2
-        transition = check_transition(transition, losing=True).float()
+        self.loss = ForwardBCE(transition, added=added, reduction="none")
+        transition = self.loss.transition.float()
         size = len(transition)
         unit = torch.full((size, size), 1 / max(size - 1, 1)).fill_diagonal_(1.0)
         self.register_buffer("transition", transition)
         self.register_buffer("unit", unit)
-        self.register_buffer("added", added)
         self.slack = nn.Parameter(torch.zeros(size, size))
 
     def revised(self) -> Tensor:
@@ -61,4 +60,4 @@ class TRevision(nn.Module):
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
         revised = self.revised() if batch.epoch > self.warm_up else self.transition
-        return forward_bce(logits, batch.targets, revised, added=self.added)
+        return self.loss.losses(logits, batch.targets, revised)

@@ -22,7 +22,7 @@ from galc.estimators import base as estimators
 from galc.estimators.base import Estimate, Evidence
 from galc.estimators.label_sets import LabelSets
 from galc.losses.asl import calibrate_logits
-from galc.losses.forward import forward_bce
+from galc.losses.forward import ForwardBCE
 from galc.methods.base import ASL, BCE, by_matrix, corrected, plain
 from galc.study.inputs import Inputs
 from galc.study.params import Params
@@ -367,4 +367,4 @@ class Stages:
 
 def _forward(estimate: Estimate) -> Loss:
     """BCE, forward-corrected by an estimate for all but trusted images."""
-    return corrected(BCE, by_matrix(forward_bce, estimate))
+    return corrected(BCE, by_matrix(ForwardBCE, estimate))

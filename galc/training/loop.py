@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from galc import checks
 from galc.training import checkpoint as files
 from galc.training import loader, parallel
 from galc.training.batch import Batch, Loss, TrainingSet, Transform, mixed
@@ -188,7 +187,6 @@ class _Run:
         self.scheduler = one_cycle(self.optimizer, recipe.learning_rate, steps, recipe.pct_start)
         self.epoch, self.step, self.history = 0, 0, []
         self.losses, self.random = [], {}  # of the steps of an epoch that was interrupted, and the generators there
-        self.checked = False  # whether the loss has seen a batch, and with it all that it will ever check
         self.chosen_epoch, self.best, self.chosen = 0, -math.inf, {}
 
     def score_epoch(self) -> float:
@@ -276,14 +274,7 @@ class _Run:
         with autocast(self.device, self.recipe.bf16):
             inputs, loss = mixed(self.transform(inputs, *drawn), self.loss, self.recipe.mixup)
             logits = network(in_layout(inputs, self.model))
-        with checks.trusting(self.checked):
-            try:
-                value = loss(logits.float(), batch)
-            except ValueError:  # corrections refuse scores that are not finite; the epoch's end names the step
-                if torch.isfinite(logits).all():
-                    raise
-                value = logits.sum()
-        self.checked = True
+        value = loss(logits.float(), batch)
         (value if weight == 1 else value * weight).backward()
         return value.detach()
 

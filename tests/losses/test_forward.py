@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from galc.losses.asl import AsymmetricLoss, asl_from_probability, uncalibrate
-from galc.losses.forward import FORWARD, exact, forward_asl, forward_bce, linear, literal, noisy_or, posterior
+from galc.losses.forward import FORMS, ForwardASL, ForwardBCE, LiteralASL, corrupted, posterior
 from galc.noise.model import Noise
 
 K = 5
-forms = pytest.mark.parametrize("form", sorted(FORWARD))
+forms = pytest.mark.parametrize("form", FORMS)
 
 
 def stochastic(generator, size=K, dtype=torch.float64):
@@ -40,18 +40,20 @@ def test_form_equals_the_literal_loop(form):
     generator = torch.Generator().manual_seed(1)
     q = torch.rand(4, K, generator=generator, dtype=torch.float64)
     transition = stochastic(generator)
-    torch.testing.assert_close(FORWARD[form](q, transition), oracle(form, q, transition))
+    torch.testing.assert_close(corrupted(q, transition, form=form), oracle(form, q, transition))
 
 
 @forms
 def test_identity_leaves_probabilities_unchanged(form):
     q = torch.rand(4, K)
-    torch.testing.assert_close(FORWARD[form](q, torch.eye(K)), q)
+    torch.testing.assert_close(corrupted(q, torch.eye(K), form=form), q)
 
 
 def test_linear_sends_row_i_to_the_columns_it_was_turned_into():
     transition = torch.tensor([[0.2, 0.8], [0.0, 1.0]])
-    torch.testing.assert_close(linear(torch.tensor([[1.0, 0.0]]), transition), torch.tensor([[0.2, 0.8]]))
+    torch.testing.assert_close(
+        corrupted(torch.tensor([[1.0, 0.0]]), transition, form="linear"), torch.tensor([[0.2, 0.8]])
+    )
 
 
 @settings(deadline=None, max_examples=20)
@@ -61,7 +63,7 @@ def test_noisy_or_and_posterior_are_probabilities(seed):
     q = torch.rand(6, K, generator=generator).round(decimals=1)  # 0 and 1 among them
     labels = torch.rand(6, K, generator=generator) < 0.5
     transition = stochastic(generator, dtype=torch.float32)
-    for value in (noisy_or(q, transition), posterior(q, labels, transition)):
+    for value in (corrupted(q, transition), posterior(q, labels, transition)):
         assert (value >= 0).all() and (value <= 1).all()
 
 
@@ -72,15 +74,15 @@ def test_forms_follow_a_simulation_of_independent_labels():
     q[0, :2] = torch.tensor([0.9, 0.5])
     transition = torch.full((size, size), 0.4 / (size - 1)).fill_diagonal_(0.6)
     clean = torch.rand(draws, size, generator=generator) < q
-    noisy = torch.zeros_like(clean)
+    observed = torch.zeros_like(clean)
     for i in range(size):
         target = torch.multinomial(transition[i], draws, replacement=True, generator=generator)
         wrong = clean[torch.arange(draws), target] & (target != i)  # would land on a label that is there
         hit = clean[:, i] & ~wrong
-        noisy[torch.arange(draws)[hit], target[hit]] = True
-    for form in (exact, noisy_or):
-        assert (form(q, transition)[0] - noisy.float().mean(0)).abs().max() < 0.02
-    assert linear(q, transition)[0, 0] > noisy.float().mean(0)[0]
+        observed[torch.arange(draws)[hit], target[hit]] = True
+    for form in ("exact", "noisy-or"):
+        assert (corrupted(q, transition, form=form)[0] - observed.float().mean(0)).abs().max() < 0.02
+    assert corrupted(q, transition, form="linear")[0, 0] > observed.float().mean(0)[0]
 
 
 def test_posterior_is_bayes_rule_by_enumeration():
@@ -117,14 +119,14 @@ def test_literal_equals_the_papers_product_one_entry_at_a_time(clamp):
             positive = torch.log(p)
             negative = (1 - rest) ** 4 * torch.log(rest.clamp(min=1e-8))
             expected[n, j] = -positive if targets[n, j] else -negative
-    loss = literal(logits, matrix, targets, clamp=clamp)
+    loss = LiteralASL(matrix, clamp, reduction="none")(logits, targets)
     torch.testing.assert_close(loss, expected)
     assert ((logits.sigmoid() @ matrix) > 1.05).any()  # the case in which the two differ
 
 
 def test_literal_clamped_has_no_gradient_where_the_product_exceeds_1():
     logits = torch.zeros(1, K, requires_grad=True)
-    literal(logits, torch.full((K, K), 0.6), torch.zeros(1, K), clamp=True).sum().backward()
+    LiteralASL(torch.full((K, K), 0.6), clamp=True)(logits, torch.zeros(1, K)).backward()
     assert (logits.grad == 0).all()
 
 
@@ -132,7 +134,7 @@ def test_literal_clamped_has_no_gradient_where_the_product_exceeds_1():
 def test_forward_asl_with_identity_is_plain_asl(form):
     logits = torch.linspace(-12, 12, 60).reshape(-1, K).requires_grad_()
     targets = (torch.arange(60).reshape(-1, K) % 3 == 0).float()
-    losses = forward_asl(logits, targets, torch.eye(K), form)
+    losses = ForwardASL(torch.eye(K), form, reduction="none")(logits, targets)
     plain = AsymmetricLoss(reduction="none")(logits, targets)
     torch.testing.assert_close(losses, plain, rtol=1e-4, atol=1e-4)
     first, second = (torch.autograd.grad(loss.sum(), logits)[0] for loss in (losses, plain))
@@ -146,8 +148,8 @@ def test_forward_asl_is_the_asl_of_the_noisy_output(form):
     q = 0.05 + 0.5 * torch.rand(4, K, generator=generator, dtype=torch.float64)
     transition = stochastic(generator)
     targets = torch.rand(4, K, generator=generator) < 0.5
-    noisy = FORWARD[form](q, transition).clamp(max=1)
-    losses = forward_asl(torch.logit(uncalibrate(q)), targets, transition, form)
+    noisy = corrupted(q, transition, form=form).clamp(max=1)
+    losses = ForwardASL(transition, form, reduction="none")(torch.logit(uncalibrate(q)), targets)
     torch.testing.assert_close(losses, asl_from_probability(uncalibrate(noisy), targets))
 
 
@@ -157,16 +159,16 @@ def test_forward_bce_is_bce_of_the_noisy_probability(form):
     logits = torch.randn(6, K, generator=generator, dtype=torch.float64) - 2
     targets = torch.rand(6, K, generator=generator, dtype=torch.float64)
     transition = stochastic(generator)
-    noisy = FORWARD[form](logits.sigmoid(), transition).clamp(max=1 - 1e-6)
+    noisy = corrupted(logits.sigmoid(), transition, form=form).clamp(max=1 - 1e-6)
     expected = -(targets * noisy.log() + (1 - targets) * torch.log1p(-noisy))
-    torch.testing.assert_close(forward_bce(logits, targets, transition, form), expected)
+    torch.testing.assert_close(ForwardBCE(transition, form, reduction="none")(logits, targets), expected)
 
 
 @forms
 def test_forward_bce_with_identity_is_plain_bce_at_any_logit(form):
     logits = torch.tensor([[-60.0, -20.0, 0.0, 20.0, 60.0]] * 2, requires_grad=True)
     targets = torch.tensor([[0.0], [1.0]]).expand(2, K)
-    losses = forward_bce(logits, targets, torch.eye(K), form)
+    losses = ForwardBCE(torch.eye(K), form, reduction="none")(logits, targets)
     plain = binary_cross_entropy_with_logits(logits, targets, reduction="none")
     torch.testing.assert_close(losses, plain, rtol=1e-5, atol=1e-6)
     first, second = (torch.autograd.grad(loss.sum(), logits)[0] for loss in (losses, plain))
@@ -174,7 +176,7 @@ def test_forward_bce_with_identity_is_plain_bce_at_any_logit(form):
 
 
 @forms
-@pytest.mark.parametrize("loss", [forward_asl, forward_bce])
+@pytest.mark.parametrize("loss", [ForwardASL, ForwardBCE])
 def test_losses_and_gradients_are_finite_at_extreme_logits(loss, form):
     generator = torch.Generator().manual_seed(5)
     values = torch.tensor([-100.0, -30.0, -5.0, 0.0, 5.0, 30.0, 100.0])
@@ -182,35 +184,61 @@ def test_losses_and_gradients_are_finite_at_extreme_logits(loss, form):
     targets = (torch.rand(200, K, generator=generator) < 0.5).float()
     flip = torch.eye(K).roll(1, 1)
     for transition in (torch.eye(K), flip, stochastic(generator, dtype=torch.float32), torch.full((K, K), 1 / K)):
-        value = loss(logits, targets, transition, form)
-        (gradient,) = torch.autograd.grad(value.sum(), logits)
+        value = loss(transition, form)(logits, targets)
+        (gradient,) = torch.autograd.grad(value, logits)
         assert value.isfinite().all() and gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("loss", [forward_asl, forward_bce])
+@pytest.mark.parametrize("loss", [ForwardASL, ForwardBCE])
 def test_losses_are_float32_under_bf16_autocast(loss):
     logits = torch.randn(4, K).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = loss(logits, torch.ones(4, K), torch.eye(K))
+        value = loss(torch.eye(K))(logits, torch.ones(4, K))
     assert value.dtype == torch.float32
-    torch.testing.assert_close(value, loss(logits.float(), torch.ones(4, K), torch.eye(K)))
+    torch.testing.assert_close(value, loss(torch.eye(K))(logits.float(), torch.ones(4, K)))
 
 
 def test_matrices_that_are_no_transition_are_refused_by_row():
     q = torch.full((1, K), 0.1)
     bad = torch.eye(K)
     bad[3, 0] = 0.5
-    for call in (*FORWARD.values(), lambda q, c: posterior(q, q > 0, c), lambda q, c: forward_bce(q, q, c)):
+    for call in (corrupted, lambda q, c: posterior(q, q > 0, c)):
         with pytest.raises(ValueError, match="row 3 of the transition"):
             call(q, bad)
         with pytest.raises(ValueError, match=r"must be \(5, 5\)"):
             call(q, torch.eye(4))
-    with pytest.raises(ValueError, match="noisy-or"):
-        forward_asl(q, q, torch.eye(K), "no-such-form")
+    for loss in (ForwardASL, ForwardBCE):
+        with pytest.raises(ValueError, match="row 3 of the transition"):
+            loss(bad)
+        with pytest.raises(ValueError, match="form must be one of linear, exact, noisy-or, got 'or'"):
+            loss(torch.eye(K), "or")
+        with pytest.raises(ValueError, match=r"both be \(N, K\)"):
+            loss(torch.eye(K))(q, q.T)
+        with pytest.raises(ValueError, match=r'reduction must be "mean", "sum" or "none", got \'median\''):
+            loss(torch.eye(K), reduction="median")
     with pytest.raises(ValueError, match="finite"):
-        literal(q, bad / 0, q, clamp=True)
-    with pytest.raises(ValueError, match=r"both be \(N, K\)"):
-        forward_bce(q, q.T, torch.eye(K))
+        LiteralASL(bad / 0, clamp=True)
+    with pytest.raises(ValueError, match="gamma_neg and gamma_pos must not be negative"):
+        ForwardASL(torch.eye(K), gamma_neg=-1)
+
+
+@pytest.mark.parametrize("make", [ForwardASL, ForwardBCE, lambda c, **own: LiteralASL(c, clamp=True, **own)])
+def test_losses_are_averaged_over_the_batch_summed_or_left_as_they_are(make):
+    generator = torch.Generator().manual_seed(6)
+    logits, targets = torch.randn(4, K, generator=generator), (torch.rand(4, K, generator=generator) < 0.5).float()
+    matrix = stochastic(generator)
+    each = make(matrix, reduction="none")(logits, targets)
+    assert each.shape == (4, K)
+    torch.testing.assert_close(make(matrix)(logits, targets), each.sum(1).mean())
+    torch.testing.assert_close(make(matrix, reduction="sum")(logits, targets), each.sum())
+
+
+@pytest.mark.parametrize("make", [ForwardASL, ForwardBCE, lambda c: LiteralASL(c, clamp=True)])
+def test_scores_that_are_not_finite_make_the_loss_so_and_are_no_error_of_the_step(make):
+    """The loop names epoch and step at the epoch's end; a look at the values would make it wait for a GPU."""
+    logits = torch.zeros(3, K)
+    logits[1, 2] = torch.nan
+    assert make(torch.eye(K))(logits, torch.zeros(3, K)).isnan()
 
 
 # --- labels that vanish, and labels from nowhere -------------------------------------------------------------------
@@ -239,27 +267,28 @@ def literal_form(form, q, matrix, added):
     return out
 
 
-@pytest.mark.parametrize("form", FORWARD)
+@pytest.mark.parametrize("form", FORMS)
 def test_forms_with_removed_and_added_labels_are_the_slow_loop(form):
     q, model = losing_case()
-    found = FORWARD[form](q, model.arrivals, model.added)
+    found = corrupted(q, model.arrivals, model.added, form)
     torch.testing.assert_close(found, literal_form(form, q, model.arrivals, model.added))
     none = torch.zeros(5)
-    torch.testing.assert_close(FORWARD[form](q, model.transition, none), FORWARD[form](q, model.transition))
+    torch.testing.assert_close(corrupted(q, model.transition, none, form), corrupted(q, model.transition, form=form))
 
 
-@pytest.mark.parametrize("form", FORWARD)
+@pytest.mark.parametrize("form", FORMS)
 def test_forward_losses_with_added_labels_are_those_of_their_form(form):
     q, model = losing_case()
     q = q * 0.2  # so that linear and exact stay below 1
     targets = (torch.rand(q.shape, generator=torch.Generator().manual_seed(1)) < 0.4).double()
-    noisy = FORWARD[form](q, model.arrivals, model.added)
+    noisy = corrupted(q, model.arrivals, model.added, form)
     logits = torch.logit(q)
-    found = forward_bce(logits, targets, model.arrivals, form, model.added)
+    found = ForwardBCE(model.arrivals, form, model.added, reduction="none")(logits, targets)
     torch.testing.assert_close(found, torch.nn.functional.binary_cross_entropy(noisy, targets, reduction="none"))
     p = torch.logit(uncalibrate(q))
-    found = forward_asl(p, targets, model.arrivals, form, model.added, gamma_neg=4.0, gamma_pos=0.0, clip=0.05)
-    assert torch.isfinite(found).all() and not torch.equal(found, forward_asl(p, targets, model.arrivals, form))
+    found = ForwardASL(model.arrivals, form, model.added, "none", gamma_neg=4.0, gamma_pos=0.0, clip=0.05)(p, targets)
+    without = ForwardASL(model.arrivals, form, reduction="none")(p, targets)
+    assert torch.isfinite(found).all() and not torch.equal(found, without)
 
 
 def test_marginals_of_injected_labels_follow_the_exact_form_where_labels_are_rare():
@@ -270,8 +299,8 @@ def test_marginals_of_injected_labels_follow_the_exact_form_where_labels_are_rar
     model = Noise(model.transition, model.removed, model.added * 0.1)
     noisy = model.inject(clean, 0).noisy.double().mean(0)
     q = clean.double().mean(0)[None]
-    for form in FORWARD:
-        torch.testing.assert_close(FORWARD[form](q, model.arrivals, model.added)[0], noisy, rtol=0.12, atol=0)
+    for form in FORMS:
+        torch.testing.assert_close(corrupted(q, model.arrivals, model.added, form)[0], noisy, rtol=0.12, atol=0)
 
 
 def test_the_posterior_of_missing_and_of_added_labels_is_bayes_rule():
@@ -286,6 +315,6 @@ def test_the_posterior_of_missing_and_of_added_labels_is_bayes_rule():
 def test_rows_that_exceed_one_and_rates_that_are_none_are_refused():
     q = torch.full((2, 3), 0.2)
     with pytest.raises(ValueError, match=r"row 1 .* does not sum to at most 1"):
-        noisy_or(q, torch.eye(3) + torch.tensor([[0.0] * 3, [0.1, 0, 0], [0.0] * 3]))
+        corrupted(q, torch.eye(3) + torch.tensor([[0.0] * 3, [0.1, 0, 0], [0.0] * 3]))
     with pytest.raises(ValueError, match=r"added: rates lie in \[0, 1\], got -0.1 for class 2"):
-        noisy_or(q, torch.eye(3), torch.tensor([0, 0, -0.1]))
+        corrupted(q, torch.eye(3), torch.tensor([0, 0, -0.1]))

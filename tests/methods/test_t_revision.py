@@ -11,7 +11,7 @@ from torch import nn
 from galc.checks import check_transition
 from galc.estimators.base import Estimate
 from galc.estimators.errors import matrix_error
-from galc.losses.forward import forward_bce
+from galc.losses.forward import ForwardBCE
 from galc.methods.base import BCE, METHODS, by_matrix, corrected
 from galc.methods.t_revision import TRevision
 from galc.noise.model import inject, pair_flip, symmetric
@@ -51,13 +51,14 @@ def test_before_it_learns_it_is_the_forward_correction(transition):
     logits, targets = torch.randn(7, K, generator=generator), (torch.rand(7, K, generator=generator) < 0.4).float()
     batch = Batch(targets, torch.zeros(7, dtype=torch.bool), torch.arange(7), 1)
     losses = TRevision(transition, 4)(logits, batch)
-    torch.testing.assert_close(losses, forward_bce(logits, targets, transition.float()), atol=1e-5, rtol=1e-4)
+    expected = ForwardBCE(transition.float(), reduction="none")(logits, targets)
+    torch.testing.assert_close(losses, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_a_slack_that_does_not_learn_trains_the_same_model_as_the_forward_correction():
     held = row(symmetric(K, 0.3))
     held.noisy.slack.requires_grad_(False)
-    forward = trained(corrected(BCE, by_matrix(forward_bce, Estimate(symmetric(K, 0.3)))))
+    forward = trained(corrected(BCE, by_matrix(ForwardBCE, Estimate(symmetric(K, 0.3)))))
     torch.testing.assert_close(trained(held), forward, atol=1e-3, rtol=1e-3)
     assert not torch.allclose(trained(row(symmetric(K, 0.3))), forward, atol=1e-2)
 
