@@ -14,7 +14,8 @@ import ipywidgets
 import numpy as np
 import plotly
 
-from galc.explorer.explorer import Explorer
+from galc.explorer.sources import Matrices
+from galc.explorer.widget import Explorer
 
 MOVES = 8
 
@@ -27,7 +28,7 @@ def explorer(num_classes: int) -> Explorer:
     estimates = {name: true + rng.normal(0, 1e-3, true.shape) for name in ("first", "second")}
     classes = [f"class {k}" for k in range(num_classes)]
     groups = [f"group {10 * k // num_classes}" for k in range(num_classes)]
-    return Explorer.from_matrices(true, estimates, classes, groups, rng.integers(1, 1000, num_classes))
+    return Explorer(Matrices(true, estimates, classes, groups, rng.integers(1, 1000, num_classes)))
 
 
 def seconds(control, values: list) -> float:

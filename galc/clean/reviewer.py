@@ -26,7 +26,7 @@ import traitlets
 from galc.clean import report
 from galc.clean.result import Cleaned
 from galc.clean.review import DECISIONS, Decision, Precision, Review, latest, precision, read, sample
-from galc.explorer.controls import Status, dropdown, line
+from galc.explorer.widget import Status, dropdown, line
 
 FIRST, DRAWN = 200, 20  # the precision is that of the first 200, from 20 of them
 PAGE = 20  # cards

@@ -1,21 +1,26 @@
-"""The explorer's figure as Plotly takes it: three heatmaps with class names on hover, and below them one row as bars.
+"""The explorer's figure in Plotly: three heatmaps with class names on hover, and below them one row as bars.
 
-Pure functions: `contents` is what a scene changes, `skeleton` what stays. `galc.explorer.widget` makes a widget of
-them.
+Pure functions, `contents` for what a scene changes and `skeleton` for what stays; `Figure` is the widget made of them.
 """
 
 import html
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
+import plotly
+import plotly.graph_objects as go
+import traitlets
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
+from plotly.serializers import custom_serializers
 
 from galc.plots.matrices import FLOOR
 from galc.plots.style import BLUE
-from galc.results import matrices as confusion
+from galc.results import matrices
 
 COLUMNS = {"xaxis": (0.0, 0.265), "xaxis2": (0.28, 0.545), "xaxis3": (0.64, 0.905)}  # where the heatmaps are
 MAPS, BARS = slice(0, 3), slice(5, 9)  # traces: heatmaps, and bars; those between carry the colour bars
@@ -27,13 +32,15 @@ SERIES = {
     "true": {"color": "#ffffff", "line": {"color": "#222222", "width": 1},
              "pattern": {"shape": "/", "fgcolor": "#222222", "size": 6, "solidity": 0.25}},
 }  # fmt: skip
+BUNDLE = Path(plotly.__file__).parent / "package_data" / "widgetbundle.js"
+NO_BUTTONS = ["sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d"]  # the first uploads the data
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
     """All that the figure shows. ``true`` and ``estimate`` are (K, K); ``view`` is what the heatmaps have of them."""
 
-    view: confusion.View
+    view: matrices.View
     true: np.ndarray
     estimate: np.ndarray
     classes: Sequence[str]
@@ -51,7 +58,7 @@ def contents(scene: Scene) -> tuple[list[dict], dict]:
         {"z": matrix.astype(np.float32), "x": names, "y": names}
         for matrix in (view.estimate, view.true, view.difference)
     ]
-    targets = confusion.targets(row[1], row[0], k)
+    targets = matrices.targets(row[1], row[0], k)
     bars = [
         {"x": [escaped(scene.classes[c]) for c in shown], "y": values[shown].astype(np.float32)}
         for shown in ([k], targets)
@@ -207,3 +214,60 @@ def symlog_colours() -> list[tuple[float, str]]:
 def stops(pairs: Iterable[tuple[float, float]], colours: str) -> list[tuple[float, str]]:
     """A Plotly colour scale from pairs: a place on the linear scale, and the place in a Matplotlib map."""
     return [(min(max(float(place), 0.0), 1.0), to_hex(colormaps[colours](float(at)))) for place, at in pairs]
+
+
+# --- the widget ----------------------------------------------------------------------------------------------------
+
+
+def by_rows(value: object) -> object:
+    """A message in which each matrix is a list of its rows: of arrays, Plotly sends vectors alone as bytes."""
+    if isinstance(value, dict):
+        return {name: by_rows(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [by_rows(part) for part in value]
+    return list(value) if isinstance(value, np.ndarray) and value.ndim == 2 else value
+
+
+def to_json(value: object, widget: object) -> object:
+    """Plotly's own serialization of a message `by_rows`."""
+    return custom_serializers["to_json"](by_rows(value), widget)
+
+
+BYTES = {"sync": True} | custom_serializers | {"to_json": to_json}
+
+
+class Figure(go.FigureWidget):
+    """Plotly's widget, started and sized by explorer.js, which says why; matrices travel as bytes."""
+
+    _widget_data = traitlets.List().tag(**BYTES)
+    _py2js_update = traitlets.Dict(allow_none=True).tag(**BYTES)
+    _py2js_restyle = traitlets.Dict(allow_none=True).tag(**BYTES)
+    _esm = Path(__file__).parent / "explorer.js"
+    _plotly = traitlets.Unicode(BUNDLE.read_text(encoding="utf-8")).tag(sync=True)
+
+
+def new(scene: Scene) -> Figure:
+    """A widget that shows a scene."""
+    figure = Figure(skeleton())
+    figure._config = {"responsive": True, "doubleClick": "autosize", "displaylogo": False,
+                      "modeBarButtonsToRemove": NO_BUTTONS}  # fmt: skip
+    fill(figure, scene)
+    return figure
+
+
+def fill(figure: Figure, scene: Scene) -> None:
+    """Bring the widget up to date, in place; the zoom is undone where other classes are shown than before."""
+    traces, layout = contents(scene)
+    renamed = list(figure.data[0].x or ()) != traces[0]["x"]
+    with figure.batch_update():
+        for trace, values in zip(figure.data[MAPS] + figure.data[BARS], traces, strict=True):
+            trace.update(values)
+        figure.update_layout(layout)
+        if renamed:  # axes that match each other would keep their old categories
+            whole, last = {"autorange": False, "matches": None}, len(traces[0]["x"]) - 0.5
+            figure.update_layout({axis: whole | {"range": (-0.5, last)} for axis in COLUMNS})
+            figure.update_layout(yaxis=whole | {"range": (last, -0.5)})
+    if renamed:
+        figure.update_layout({"xaxis2_matches": "x", "xaxis3_matches": "x"})
+    # What a page that is loaded again, or a saved notebook, shows; Plotly sets it when it displays a figure by itself.
+    figure._widget_layout, figure._widget_data = deepcopy(figure._layout_obj._props), deepcopy(figure._data)

@@ -1,5 +1,6 @@
 """What an explorer looks into: the matrices of a study's runs, or matrices of one's own. Both answer the same calls."""
 
+import html
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from galc.estimators.base import ESTIMATORS
-from galc.results import matrices as confusion
+from galc.explorer.thumbnails import data_url
+from galc.results import matrices
 from galc.study.params import ParameterError, Params
 from galc.study.run import Study
 
@@ -138,9 +140,9 @@ class Matrices:
         self.classes, self.groups, self.sizes = tuple(classes), groups, sizes
         self.estimators = list(estimates)
         self.lacking = [how for how, what in {"frequency": sizes, "supercategory": groups}.items() if what is None]
-        self._true = confusion.checked(true, len(classes), "true matrix")
+        self._true = matrices.checked(true, len(classes), "true matrix")
         self._estimates = {
-            name: confusion.checked(matrix, len(classes), f"estimate {name!r}") for name, matrix in estimates.items()
+            name: matrices.checked(matrix, len(classes), f"estimate {name!r}") for name, matrix in estimates.items()
         }
 
     def true(self, run: str, noise: float) -> np.ndarray:
@@ -168,6 +170,27 @@ def describe(setting: Params, settings: Sequence[Params]) -> str:
     return ", ".join(say(name)(getattr(setting, name)) for name in order)
 
 
-def percent(noise: float) -> str:
-    """A noise level in percent, with as many digits as it needs."""
-    return f"{100 * noise:g} %"
+# --- example images as HTML ------------------------------------------------------------------------------------------
+
+
+def gallery(examples: Sequence[Example], name: str) -> str:
+    """Pictures whose label ``name`` was flipped, or a sentence that there is none.
+
+    Lost labels are struck out, with "−" before them; gained ones bold, with "+". The alternative text says it all.
+    """
+    if not examples:
+        return f"<p>No image lost its label <b>{html.escape(name)}</b>.</p>"
+    figures = "".join(figure(example) for example in examples)
+    heading = f"<p>Images that lost their label <b>{html.escape(name)}</b>:</p>"
+    return f"{heading}<div class='galc-gallery'>{figures}</div>"
+
+
+def figure(example: Example) -> str:
+    """One picture, its labels below it: those that stayed, were lost, were gained."""
+    kept, lost, gained = ([html.escape(name) for name in names] for names in example[1:])
+    lines = [f"− <del>{name}</del>" for name in lost] + [f"+ <ins>{name}</ins>" for name in gained] + kept
+    before, after = ", ".join(kept + lost), ", ".join(kept + gained)
+    return (
+        f"<figure><img src='{data_url(example.file)}' "
+        f'alt="labels before: {before}; after: {after}"><figcaption>{"<br>".join(lines)}</figcaption></figure>'
+    )

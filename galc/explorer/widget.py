@@ -1,69 +1,279 @@
-"""The explorer's figure as a widget: made of `galc.explorer.figure`, and brought up to date in place."""
+"""The matrix explorer: estimated, true and difference matrices to look into, in JupyterLab.
 
-from copy import deepcopy
+    explorer = Explorer(grid.from_file("params/table1.yaml"))             # the matrices of a study
+    explorer = Explorer(Matrices(true, {"mine": estimate}, classes))      # matrices of one's own, up to K = 500 or so
+
+Controls are native ones with a name before them: Tab goes from one to the next, arrow keys change it. Each has a class
+to find it by: galc-run, galc-noise, galc-estimator, galc-scale, galc-order, galc-strongest, galc-class, galc-png,
+galc-svg, galc-csv; so have the lines of text, galc-status and galc-summary, the figure (galc-figure, with Plotly's own
+classes inside), the example images (galc-examples), and the whole (galc-explorer). A click on a cell of a heatmap
+chooses the class of its row.
+
+Where no widget can live (GitHub, papermill's output, HTML), the explorer is the picture that `Explorer.picture` draws.
+"""
+
+import base64
+import html
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import ipywidgets
 import numpy as np
-import plotly
-import plotly.graph_objects as go
-import traitlets
-from plotly.serializers import custom_serializers
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
 
-from galc.explorer.figure import BARS, COLUMNS, MAPS, Scene, contents, skeleton
+from galc import plots
+from galc.explorer import export, figure
+from galc.explorer.sources import Matrices, Runs, gallery
+from galc.progress import track
+from galc.results import matrices
+from galc.results.groups import Finding, group_label
+from galc.study.params import Params
 
-BUNDLE = Path(plotly.__file__).parent / "package_data" / "widgetbundle.js"
-NO_BUTTONS = ["sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d"]  # the first uploads the data
-
-
-def by_rows(value: object) -> object:
-    """A message in which each matrix is a list of its rows: of arrays, Plotly sends vectors alone as bytes."""
-    if isinstance(value, dict):
-        return {name: by_rows(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [by_rows(part) for part in value]
-    return list(value) if isinstance(value, np.ndarray) and value.ndim == 2 else value
-
-
-def to_json(value: object, widget: object) -> object:
-    """Plotly's own serialization of a message `by_rows`."""
-    return custom_serializers["to_json"](by_rows(value), widget)
-
-
-BYTES = {"sync": True} | custom_serializers | {"to_json": to_json}
-
-
-class Figure(go.FigureWidget):
-    """Plotly's widget, started and sized by explorer.js, which says why; matrices travel as bytes."""
-
-    _widget_data = traitlets.List().tag(**BYTES)
-    _py2js_update = traitlets.Dict(allow_none=True).tag(**BYTES)
-    _py2js_restyle = traitlets.Dict(allow_none=True).tag(**BYTES)
-    _esm = Path(__file__).parent / "explorer.js"
-    _plotly = traitlets.Unicode(BUNDLE.read_text(encoding="utf-8")).tag(sync=True)
+LOOK = {"style": {"description_width": "initial"}, "layout": {"margin": "2px 16px 2px 2px"}}  # of all controls
+percent = partial(group_label, "noise")  # a noise level in percent, with as many digits as it needs
+STRONGEST = [("all", 0), ("100", 100), ("50", 50), ("20", 20), ("10", 10)]
+CSS = """<style>
+.galc-status { min-height: 30px }
+.galc-summary .widget-html-content { line-height: 1.4 }
+.galc-error { color: #a33c00; font-weight: bold }
+.galc-gallery { display: flex; flex-wrap: wrap; gap: 14px }
+.galc-gallery figure { margin: 0; width: 150px; font-size: 12px; line-height: 1.4 }
+.galc-gallery img { display: block; max-width: 150px; max-height: 150px; margin: 0 0 4px }
+.galc-gallery del { color: #a33c00 }
+.galc-gallery ins { color: #00558c; font-weight: bold; text-decoration: none }
+</style>"""
 
 
-def new(scene: Scene) -> Figure:
-    """A widget that shows a scene."""
-    figure = Figure(skeleton())
-    figure._config = {"responsive": True, "doubleClick": "autosize", "displaylogo": False,
-                      "modeBarButtonsToRemove": NO_BUTTONS}  # fmt: skip
-    fill(figure, scene)
-    return figure
+class Explorer:
+    """Controls, three heatmaps, one row, example images and exports; show it as the last line of a cell.
+
+    ``points``: runs of a study (`galc.study.runs.from_file`), or `galc.explorer.sources.Matrices`; points that differ
+    in method or noise alone are one run. ``noise``: begin with the nearest level, by default the highest. Matrices
+    that are not in the cache are computed when they are asked for; `prepare` does so ahead.
+
+    An error while a control moves is shown in the status line, and raised. Raises ParameterError where the points do
+    not go together.
+    """
+
+    def __init__(self, points: Sequence[Params] | Matrices, noise: float | None = None):
+        source = self.source = points if isinstance(points, Matrices) else Runs(points)
+        first = source.levels[-1] if noise is None else min(source.levels, key=lambda level: abs(level - noise))
+        levels = [(percent(level), level) for level in source.levels]
+        orders = [how for how in matrices.ORDERS if how not in source.lacking]
+        self.run = dropdown("run", list(source.runs))
+        self.noise = ipywidgets.SelectionSlider(options=levels, value=first, description="noise",
+                                                continuous_update=False, **LOOK)  # fmt: skip
+        self.estimator = dropdown("estimator", source.estimators)
+        self.scale = dropdown("scale", [(title, name) for name, title in matrices.SCALES.items()])
+        self.order = dropdown("order of classes", orders)
+        self.strongest = dropdown("strongest confusions", STRONGEST)
+        self.label = dropdown("class", [(name, k) for k, name in enumerate(source.classes)])
+        self.buttons = {kind: ipywidgets.Button(description=kind.upper()) for kind in export.KINDS}
+        self.status = Status()
+        self.summary, self.examples = ipywidgets.HTML(), ipywidgets.HTML()
+        self._prepared: set[str] = set()
+
+        true, estimate = self.matrices
+        self.label.value = int(np.abs(estimate - true).sum(1).argmax())  # the worst row is a good one to begin with
+        self.figure = figure.new(self.scene)
+        self.widget = self._arranged()
+        self.update()
+        self._connect()
+
+    # --- what is shown ---------------------------------------------------------------------------------------------
+
+    @property
+    def place(self) -> tuple[str, float]:
+        """The chosen run and noise level."""
+        return self.run.value, self.noise.value
+
+    @property
+    def matrices(self) -> tuple[np.ndarray, np.ndarray]:
+        """The true C and the chosen estimate on the chosen scale; (K, K), classes in the order of the data set."""
+        estimate = self.source.estimate(*self.place, self.estimator.value)
+        return self.source.true(*self.place), matrices.scaled(estimate, self.scale.value)
+
+    @property
+    def images(self) -> str:
+        """What is behind the chosen row: "12 gold, 40 single-label, 310 noisy silver images"; "" where unknown."""
+        counts = self.source.images(*self.place)
+        parts = [f"{count[self.label.value]:,} {kind}" for kind, count in counts.items()]
+        return ", ".join(parts) + (" images" if counts else "")
+
+    @property
+    def scene(self) -> figure.Scene:
+        """What the figure shows, from the values of the controls."""
+        source, (true, estimate) = self.source, self.matrices
+        order = matrices.ordered(self.order.value, estimate, source.sizes, source.groups)
+        view = matrices.view(true, estimate, order, self.strongest.value or None)
+        k, title = self.label.value, self.estimator.value
+        return figure.Scene(view, true, estimate, source.classes, source.groups, k, title, self.images)
+
+    @property
+    def finding(self) -> Finding:
+        """How far the chosen row is from the true one, in a sentence."""
+        k, (true, estimate) = self.label.value, self.matrices
+        return Finding(matrices.row_text(true[k], estimate[k], k, self.source.classes))
+
+    def rows(self) -> pd.DataFrame:
+        """One row a class, the worst estimated first: its errors, and how many images of each kind are behind it."""
+        true, estimate = self.matrices
+        gap = np.abs(estimate - true)
+        columns = {"row L1 error": gap.sum(1), "diagonal error": gap.diagonal()} | self.source.images(*self.place)
+        frame = pd.DataFrame(columns, index=pd.Index(self.source.classes, name="class"))
+        return frame.sort_values("row L1 error", ascending=False, kind="stable")
+
+    def by_level(self, estimator: str, scale: str = "raw", most: int = 4) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """{"40 % flipped": (true, estimate)} of the chosen run, at up to ``most`` levels from lowest to highest.
+
+        ``scale`` is one of `galc.results.matrices.SCALES`. For `galc.plots.transition_levels`.
+        """
+        places = np.linspace(0, len(self.source.levels) - 1, most).round().astype(int)
+        levels, run = [self.source.levels[n] for n in np.unique(places)], self.run.value
+        estimates = [matrices.scaled(self.source.estimate(run, level, estimator), scale) for level in levels]
+        return {
+            f"{group_label('noise', level)} flipped": (self.source.true(run, level), estimate)
+            for level, estimate in zip(levels, estimates, strict=True)
+        }
+
+    def montage(self, most: int = 6) -> tuple[list[Path], Tensor, Tensor]:
+        """Files, clean and noisy labels (n, K) of images that lost the chosen class, for `galc.plots.label_montage`.
+
+        Where fewer than ``most`` lost it, others with the class follow. A study's runs alone have images.
+        """
+        study, index = self.source.study(*self.place), self.source.telling(*self.place, self.label.value, most)
+        return [study.train.files[i] for i in index], study.train.labels[index], study.observed[index]
+
+    def prepare(self, estimators: Sequence[str] | None = None) -> "Explorer":
+        """Compute all matrices of the chosen run (of ``estimators``), so that every move of a control answers at once.
+
+        An estimator that lacks the images it needs is reported and left out. Returns the explorer.
+        """
+        run, names = self.run.value, estimators or self.source.estimators
+        pairs = [(level, name) for level in self.source.levels for name in names]
+        for level, name in track(pairs, len(pairs), f"matrices of {run}", "matrices"):
+            try:
+                self.source.estimate(run, level, name)
+            except ValueError as error:
+                print(f"{name} at {group_label('noise', level)} noise: {error}")
+        self._prepared.add(run)
+        self.noise.continuous_update = True
+        return self
+
+    def picture(self) -> Figure:
+        """What is shown, as a static Matplotlib figure: the matrices, and below them the chosen row."""
+        return export.picture(self.scene)
+
+    def export(self, kind: str) -> Path:
+        """Write what is shown to outputs/exports as "png", "svg" or "csv"; the status line names the file."""
+        scene, several = self.scene, len(self.source.levels) > 1
+        words = [self.source.name, self.run.value, f"noise={self.noise.value:g}" if several else ""]
+        words += [self.estimator.value, self.scale.value, self.order.value]
+        words += [f"strongest={self.strongest.value}" if self.strongest.value else ""]
+        words += [] if kind == "csv" else [scene.classes[scene.k]]
+        path = export.write(scene, kind, words)
+        self.status.say(f"written: {export.readable(path)}")
+        return path
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        """The widget, and for those who cannot show it the picture."""
+        picture = plots.rendered(self.picture())
+        return self.widget._repr_mimebundle_() | {
+            "text/plain": f"{self.estimator.value} at {group_label('noise', self.noise.value)} noise. {self.finding}",
+            "image/png": base64.b64encode(picture).decode(),
+        }
+
+    # --- the widget ------------------------------------------------------------------------------------------------
+
+    def update(self) -> None:
+        """Bring everything up to date with the controls."""
+        name = self.estimator.value
+        if not self.source.is_ready(*self.place, name):
+            self.status.say(f"computing {name} at {group_label('noise', self.noise.value)} noise …")
+        scene = self.scene
+        errors = matrices.matrix_text(scene.true, scene.estimate)
+        self.summary.value = f"All rows: {html.escape(errors)}.<br>{html.escape(self.finding)}"
+        if (examples := self.source.examples(*self.place, scene.k)) is not None:
+            self.examples.value = gallery(examples, scene.classes[scene.k])
+        figure.fill(self.figure, scene)
+        self.status.say("")
+
+    def _connect(self) -> None:
+        for control in (self.run, self.noise, self.estimator, self.scale, self.order, self.strongest, self.label):
+            control.observe(self._moved, "value")
+        for kind, button in self.buttons.items():
+            button.on_click(partial(self._pressed, kind))
+        for trace in self.figure.data[figure.MAPS]:
+            trace.on_click(self._clicked)
+
+    def _moved(self, change) -> None:
+        with self.status.shown():
+            self.noise.continuous_update = self.run.value in self._prepared  # else each level passed would be computed
+            self.update()
+
+    def _pressed(self, kind: str, button) -> None:
+        with self.status.shown():
+            self.export(kind)
+
+    def _clicked(self, trace, points, state) -> None:
+        with self.status.shown():
+            if points.point_inds:
+                row, _ = points.point_inds[0]
+                self.label.value = int(self.scene.view.index[row])
+
+    def _arranged(self) -> ipywidgets.VBox:
+        matrix = {"run": self.run, "noise": self.noise, "estimator": self.estimator, "scale": self.scale}
+        look = {"order": self.order, "strongest": self.strongest, "class": self.label}
+        texts = {"status": self.status, "summary": self.summary, "examples": self.examples}
+        figure = ipywidgets.Box([self.figure], layout={"display": "block", "min_width": "760px"})
+        parts = matrix | look | self.buttons | texts | {"figure": figure}
+        for name, part in parts.items():
+            part.add_class(f"galc-{name}")
+        for kind, button in self.buttons.items():
+            button.layout.width, button.tooltip = "auto", f"write what is shown to outputs/exports as {kind.upper()}"
+        for part, options in ((self.run, list(self.source.runs)), (self.noise, self.source.levels)):
+            part.layout.display = "none" if options in ([""], [0.0]) else None
+        rows = [list(matrix.values()), [*look.values(), ipywidgets.Label("export"), *self.buttons.values()]]
+        whole = ipywidgets.VBox(
+            [
+                ipywidgets.HTML(CSS),
+                *[ipywidgets.Box(row, layout={"flex_flow": "row wrap"}) for row in rows],
+                *[self.status, self.summary, figure, self.examples],
+            ]
+        )
+        whole.add_class("galc-explorer")
+        return whole
 
 
-def fill(figure: Figure, scene: Scene) -> None:
-    """Bring the widget up to date, in place; the zoom is undone where other classes are shown than before."""
-    traces, layout = contents(scene)
-    renamed = list(figure.data[0].x or ()) != traces[0]["x"]
-    with figure.batch_update():
-        for trace, values in zip(figure.data[MAPS] + figure.data[BARS], traces, strict=True):
-            trace.update(values)
-        figure.update_layout(layout)
-        if renamed:  # axes that match each other would keep their old categories
-            whole, last = {"autorange": False, "matches": None}, len(traces[0]["x"]) - 0.5
-            figure.update_layout({axis: whole | {"range": (-0.5, last)} for axis in COLUMNS})
-            figure.update_layout(yaxis=whole | {"range": (last, -0.5)})
-    if renamed:
-        figure.update_layout({"xaxis2_matches": "x", "xaxis3_matches": "x"})
-    # What a page that is loaded again, or a saved notebook, shows; Plotly sets it when it displays a figure by itself.
-    figure._widget_layout, figure._widget_data = deepcopy(figure._layout_obj._props), deepcopy(figure._data)
+# --- what both widgets, this one and the review, are made of ---------------------------------------------------------
+
+
+def dropdown(name: str, options: list) -> ipywidgets.Dropdown:
+    """A dropdown with its name before it, on its first option."""
+    layout = LOOK["layout"] | {"width": "auto", "min_width": "150px"}
+    return ipywidgets.Dropdown(options=options, description=name, style=LOOK["style"], layout=layout)
+
+
+def line(text: str, kind: str = "galc-note") -> str:
+    """A line of plain text that screen readers speak when it changes."""
+    return f"<div role='status' aria-live='polite' class='{kind}'>{html.escape(text)}</div>"
+
+
+class Status(ipywidgets.HTML):
+    """The line that says what was done, or went wrong."""
+
+    def say(self, text: str, error: bool = False) -> None:
+        self.value = line(text, "galc-error" if error else "galc-note")
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show an error in the line before it goes on to whoever listens."""
+        try:
+            yield
+        except Exception as error:
+            self.say(f"Error: {error} ({type(error).__name__})", error=True)
+            raise

@@ -15,10 +15,9 @@ import pytest
 from PIL import Image
 
 from galc import plots, store
-from galc.explorer import sources as explore_data
-from galc.explorer.examples import gallery
-from galc.explorer.explorer import Explorer
 from galc.explorer.figure import BARS, MAPS
+from galc.explorer.sources import Example, Matrices, Runs, gallery
+from galc.explorer.widget import Explorer
 from galc.results import matrices as confusion
 from galc.study.params import ParameterError
 from galc.study.run import Study
@@ -45,7 +44,7 @@ def estimates() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def explorer(true, estimates) -> Explorer:
-    return Explorer.from_matrices(true, estimates, CLASSES, GROUPS, SIZES)
+    return Explorer(Matrices(true, estimates, CLASSES, GROUPS, SIZES))
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +156,7 @@ def test_a_click_on_a_cell_of_any_heatmap_chooses_the_class_of_its_row(explorer,
 def test_a_class_that_the_filter_hides_keeps_its_row_but_has_no_frame(explorer, true):
     matrix = true * np.eye(6)
     matrix[0, 1] = 0.4
-    explorer = Explorer.from_matrices(true, {"one": matrix}, CLASSES)
+    explorer = Explorer(Matrices(true, {"one": matrix}, CLASSES))
     explorer.label.value, explorer.strongest.value = 5, 10
     assert list(maps(explorer)[0].x) == ["cat", "dog"] and list(bars(explorer)[0].x) == ["fork"]
     assert not any(frame.visible for frame in explorer.figure.layout.shapes[:3])
@@ -241,11 +240,11 @@ def test_an_error_while_exporting_is_shown_and_raised(explorer, monkeypatch, cap
 def test_matrices_that_do_not_fit_are_refused_by_name(true, estimates, arguments, message):
     whole = {"true": true, "estimates": estimates, "classes": CLASSES, "groups": GROUPS, "sizes": SIZES} | arguments
     with pytest.raises(ValueError, match=message):
-        Explorer.from_matrices(**whole)
+        Explorer(Matrices(**whole))
 
 
 def test_without_groups_or_sizes_their_orders_are_not_offered(true, estimates):
-    assert Explorer.from_matrices(true, estimates, CLASSES).order.options == ("data set", "clustering")
+    assert Explorer(Matrices(true, estimates, CLASSES)).order.options == ("data set", "clustering")
 
 
 # --- the figure ------------------------------------------------------------------------------------------------------
@@ -254,7 +253,7 @@ def test_without_groups_or_sizes_their_orders_are_not_offered(true, estimates):
 def test_500_classes_work_without_text_in_their_cells():
     size = 500
     true, estimate, classes = np.eye(size), random_rows(0, size), [f"class {k}" for k in range(size)]
-    explorer = Explorer.from_matrices(true, {"one": estimate}, classes, [f"{k // 50}" for k in range(size)])
+    explorer = Explorer(Matrices(true, {"one": estimate}, classes, [f"{k // 50}" for k in range(size)]))
     explorer.order.value = "clustering"
     view = confusion.view(true, estimate, confusion.ordered("clustering", estimate))
     for trace, matrix in zip(maps(explorer), (view.estimate, view.true, view.difference), strict=True):
@@ -289,7 +288,7 @@ def test_both_matrices_share_one_scale_and_differences_have_their_middle_at_0(ex
 def test_groups_are_named_and_parted_where_there_are_too_many_classes_to_name(true):
     size = 40
     classes, groups = [f"class {k}" for k in range(size)], [f"group {k // 10}" for k in range(size)]
-    explorer = Explorer.from_matrices(np.eye(size), {"one": random_rows(0, size)}, classes, groups, np.arange(size))
+    explorer = Explorer(Matrices(np.eye(size), {"one": random_rows(0, size)}, classes, groups, np.arange(size)))
     layout = explorer.figure.layout
     assert layout.xaxis.ticktext == ("group 0", "group 1", "group 2", "group 3")
     assert layout.xaxis.tickvals == ("class 4", "class 14", "class 24", "class 34")
@@ -357,13 +356,13 @@ def test_points_that_differ_in_method_or_noise_are_one_run_and_runs_say_in_what_
     assert study.run.options == ("seed 0", "seed 1")
     assert [value for _, value in study.noise.options] == [0.0, 0.4] and study.noise.value == 0.4
     other = [point.replace(gold_fraction=0.2, seed=0) for point in points]
-    assert list(explore_data.Runs([*points, *other]).runs) == [
+    assert list(Runs([*points, *other]).runs) == [
         "seed 0, 10 % gold",
         "seed 1, 10 % gold",
         "seed 0, 20 % gold",
     ]
     limited = points[0].replace(single_label_limit=2)
-    assert list(explore_data.Runs([points[0], limited]).runs) == [
+    assert list(Runs([points[0], limited]).runs) == [
         "all single-label images a class", "2 single-label images a class",
     ]  # fmt: skip
 
@@ -480,7 +479,7 @@ def test_matrices_by_level_are_for_the_figure_of_several_levels(study):
 
 def test_pictures_say_in_words_what_happened_to_their_labels(colours):
     file = next((colours / "images" / "train").glob("*.png"))
-    page = gallery([explore_data.Example(file, ["sky"], ["<cat>"], ['"dog"'])], "<cat>")
+    page = gallery([Example(file, ["sky"], ["<cat>"], ['"dog"'])], "<cat>")
     assert 'alt="labels before: sky, &lt;cat&gt;; after: sky, &quot;dog&quot;"' in page
     assert "− <del>&lt;cat&gt;</del><br>+ <ins>&quot;dog&quot;</ins><br>sky" in page and "<cat>" not in page
     picture = re.search("base64,([^']+)'", page)[1]
