@@ -10,8 +10,8 @@ import math
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, grid_sample
-from torchvision.transforms.v2 import functional
 
+from galc.checks import needs
 from galc.training.loader import send
 
 # RandAugment (Cubuk et al. 2020) as torchvision has it: 2 operations of these 14, magnitude 9 of 30, nearest pixels
@@ -21,7 +21,6 @@ OPERATIONS = (
     "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize",
 )  # fmt: skip
 GEOMETRY = slice(1, 6)  # of OPERATIONS: one resampling does them all
-BLENDS = ("Brightness", "Color", "Contrast", "Sharpness")
 LEVEL = 0.9 * STRENGTH  # of the blends: 1 + LEVEL or 1 - LEVEL of the image
 ROUNDS = 2
 
@@ -59,8 +58,8 @@ def randaugment(images: Tensor, which: Tensor, sign: Tensor) -> Tensor:
     rows, turned = send(order, images.device), send(signs[order], images.device)[:, None, None, None]
     parts, moved = list(images[rows].split(counts)), sum(counts[GEOMETRY])
     if moved:
-        first = counts[0]
-        matrices = inverse_matrices(chosen[order], signs[order], *images.shape[2:])[first : first + moved]
+        moving = order[counts[0] : counts[0] + moved]
+        matrices = inverse_matrices(chosen[moving], signs[moving], *images.shape[2:])
         resampled = resample(torch.cat(parts[GEOMETRY]), send(matrices, images.device))
         parts[GEOMETRY] = resampled.split(counts[GEOMETRY])
     factors = (1 + LEVEL * turned).split(counts)
@@ -71,24 +70,19 @@ def randaugment(images: Tensor, which: Tensor, sign: Tensor) -> Tensor:
 
 
 def inverse_matrices(chosen: Tensor, signs: Tensor, height: int, width: int) -> Tensor:
-    """(B, 2, 3) from an output pixel (x, y, 1), the image's centre being 0, to where it comes from; on the CPU."""
-    matrices = torch.eye(2, 3).expand(len(chosen), 2, 3).clone()
+    """(n, 2, 3) of images that move: from an output pixel (x, y, 1), the centre being 0, to where it comes from."""
     shear, angle = 0.3 * STRENGTH, math.radians(30 * STRENGTH)
     shift_x, shift_y = (int(150 / 331 * STRENGTH * side) for side in (width, height))
-    for n, (operation, sign) in enumerate(zip(chosen.tolist(), signs.tolist(), strict=True)):
-        name = OPERATIONS[operation]
-        if name == "ShearX":  # about the left upper corner
-            matrices[n, 0, 1], matrices[n, 0, 2] = sign * shear, sign * shear * height / 2
-        elif name == "ShearY":
-            matrices[n, 1, 0], matrices[n, 1, 2] = sign * shear, sign * shear * width / 2
-        elif name == "TranslateX":
-            matrices[n, 0, 2] = -sign * shift_x
-        elif name == "TranslateY":
-            matrices[n, 1, 2] = -sign * shift_y
-        elif name == "Rotate":
-            cos, sin = math.cos(angle), sign * math.sin(angle)
-            matrices[n, :, :2] = torch.tensor([[cos, -sin], [sin, cos]])
-    return matrices
+    cos, sin = math.cos(angle), math.sin(angle)
+    moves = {
+        "ShearX": lambda sign: ((1, sign * shear, sign * shear * height / 2), (0, 1, 0)),  # about the left upper corner
+        "ShearY": lambda sign: ((1, 0, 0), (sign * shear, 1, sign * shear * width / 2)),
+        "TranslateX": lambda sign: ((1, 0, -sign * shift_x), (0, 1, 0)),
+        "TranslateY": lambda sign: ((1, 0, 0), (0, 1, -sign * shift_y)),
+        "Rotate": lambda sign: ((cos, -sign * sin, 0), (sign * sin, cos, 0)),
+    }
+    drawn = zip(chosen.tolist(), signs.tolist(), strict=True)
+    return torch.tensor([moves[OPERATIONS[operation]](sign) for operation, sign in drawn])
 
 
 def resample(images: Tensor, matrices: Tensor) -> Tensor:
@@ -105,7 +99,8 @@ def resample(images: Tensor, matrices: Tensor) -> Tensor:
 def recolour(name: str, images: Tensor, factor: Tensor) -> Tensor:
     """An operation on the colours of (n, 3, H, W) uint8 images; ``factor`` (n, 1, 1, 1) is of those in `BLENDS`."""
     if name in BLENDS:
-        return (images * factor + DEGENERATE[name](images) * (1 - factor)).clamp_(0, 255).to(torch.uint8)
+        return (images * factor + BLENDS[name](images) * (1 - factor)).clamp_(0, 255).to(torch.uint8)
+    functional = needs("torchvision.transforms.v2.functional", "images")
     if name == "Posterize":
         return functional.posterize(images, bits=8 - round(4 * STRENGTH))
     if name == "Solarize":
@@ -137,7 +132,7 @@ def _blurred(images: Tensor) -> Tensor:
 
 
 # what an image is blended with, or led away from
-DEGENERATE = {
+BLENDS = {
     "Brightness": lambda images: torch.zeros((), device=images.device),
     "Color": _grey,
     "Contrast": lambda images: _grey(images).mean((1, 2, 3), keepdim=True),

@@ -77,12 +77,11 @@ class TrainingSet:
 
 
 def mixed(inputs: Tensor, loss: Loss, concentration: float) -> tuple[Tensor, Loss]:
-    """Mixup (Zhang et al. 2018) of one batch: inputs (B, ...) and the loss of their logits.
+    """Mixup (Zhang et al. 2018) of one batch: inputs (B, ...) and the loss of their logits. 0 leaves both as they are.
 
-    Each image is mixed with another one of the batch, x = s x_a + (1 - s) x_b, s ~ Beta(concentration, concentration)
-    drawn once a batch. The loss is mixed likewise, s L(logits, a) + (1 - s) L(logits, b): for a loss that is linear in
-    its targets this is the loss of the mixed targets, and each side keeps its own flag of trust: a noisy image that
-    was mixed with a trusted one is still corrected, and the trusted one is not. 0 leaves both as they are.
+    Each image is mixed with another one, x = s x_a + (1 - s) x_b, s ~ Beta(concentration, concentration) drawn once a
+    batch. The loss is mixed likewise, s L(logits, a) + (1 - s) L(logits, b): for a loss that is linear in its targets
+    this is the loss of the mixed targets, and each side keeps its own flag of trust.
     """
     if not concentration:
         return inputs, loss

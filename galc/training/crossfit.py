@@ -52,8 +52,8 @@ def crossfit(
 
     Images of the training set get the averaged weights of the model whose fold they are; all others the mean
     over the fold models. ``transform`` augments, ``prepare`` only prepares a batch for prediction. A loss with a state
-    starts each fold from the state it is given in, and is left so. ``relabel`` turns what the models of a fold are
-    trained on into what they learn: targets that are worked out here know nothing of the images held out.
+    is left as it is, and each fold starts from that. ``relabel`` turns what the models of a fold are trained on into
+    what they learn: targets that are worked out here know nothing of the images held out.
     ``checkpoint``: the beginning of the names of files to go on from, one a fold, which are gone at the end; a fold
     that took less than ``checkpoint_seconds`` leaves none. Their names tell the data, the loss, the recipe, the folds
     and the seed by content, so that no file of another cross-fitting is read; what ``build``, the transforms and
@@ -106,9 +106,8 @@ class Platt(nn.Module):
     """Calibrated log-odds: sum of slope_s · logit_s + bias_k, one slope a source of logits, one shrunken bias a class.
 
     Platt (1999), with several ``sources`` a stacking of them (Wolpert 1992). Fitted on gold images by maximum
-    likelihood with a ridge on the deviations of the biases from their common value, since most classes have few gold
-    images.
-    Logits are (N, K), of several sources (sources, N, K).
+    likelihood with a ridge on the deviations of the biases from their common value, since most classes have few of
+    them. Logits are (N, K), of several sources (sources, N, K).
     """
 
     def __init__(self, num_classes: int, sources: int = 1):

@@ -8,6 +8,7 @@ the memory map into pinned memory and sends them on a stream of its own, while t
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -110,28 +111,19 @@ def split(order: Tensor, size: int, least: int = 1) -> list[Tensor]:
     return parts
 
 
-def largest_that_fits(step: Callable[[int], None], size: int) -> int:
-    """The largest of size / 2, size / 4, ... for which ``step(images)`` does not run out of memory; 0: none."""
-    size //= 2
-    while size:
+def too_large(batch_size: int, step: Callable[[int], None], images: int, bf16: bool, processes: int = 1) -> str:
+    """What to do where batches of ``batch_size``, ``images`` a process, do not fit in the GPU's memory.
+
+    Half of them, a quarter, ... are tried by ``step(images)`` until it does not run out of memory.
+    """
+    fits, where, mend = False, "", "not even one image fits: take a smaller 'image_size' or backbone"
+    while not fits and (images := images // 2):
         torch.cuda.empty_cache()
-        try:
-            step(size)
-            return size
-        except OUT_OF_MEMORY:
-            size //= 2
-    return 0
-
-
-def too_large(batch_size: int, fits: int, processes: int = 1, bf16: bool = False) -> str:
-    """What to do where a batch of ``batch_size`` images did not fit, and one of ``fits`` a process did (0: none)."""
-    where = ""
+        with suppress(OUT_OF_MEMORY):
+            step(images)
+            fits, mend = True, f"'batch_size' = {images * processes} was tried and fits"
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         where = f" of {torch.cuda.get_device_name()} ({total / 2**30:.0f} GiB, {free / 2**30:.0f} free)"
-    if fits:
-        mend = f"'batch_size' = {fits * processes} was tried and fits"
-    else:
-        mend = "not even one image fits: take a smaller 'image_size' or backbone"
     mend += "" if bf16 else "; with 'bf16' a batch takes about half"
     return f"'batch_size' = {batch_size} does not fit in the memory{where}: {mend}"

@@ -226,9 +226,7 @@ class _Run:
 
     def is_stopped(self, stop: Preemption) -> bool:
         """Whether the training ends after this step, in all processes alike."""
-        if parallel.count() == 1:
-            return stop.asked
-        return self.step % AGREE == 0 and parallel.any_of(stop.asked)
+        return parallel.any_of(stop.asked) if parallel.count() == 1 or self.step % AGREE == 0 else False
 
     def agree(self, met: Tensor, unmet: Tensor) -> None:
         """Make the state of all processes one: what each has of the rows it has ``met``, of others the first's."""
@@ -239,14 +237,14 @@ class _Run:
 
     def look_at(self, losses: Tensor) -> None:
         """FloatingPointError unless the losses of an epoch, and the weights after it, are finite."""
-        if not torch.isfinite(losses).all():
-            step = int((~torch.isfinite(losses)).nonzero()[0])
-            raise self.failure(f"the loss became {losses[step]:.3g}", step + 1)
-        if not all(torch.isfinite(p).all() for group in self.optimizer.param_groups for p in group["params"]):
-            raise self.failure("weights became NaN or infinite", len(losses))  # by the last step: its loss was finite
-
-    def failure(self, what: str, step: int) -> FloatingPointError:
-        return FloatingPointError(
+        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if len(broken := (~torch.isfinite(losses)).nonzero()):
+            what, step = f"the loss became {losses[broken[0, 0]]:.3g}", int(broken[0, 0]) + 1
+        elif not all(torch.isfinite(p).all() for p in weights):
+            what, step = "weights became NaN or infinite", len(losses)  # by the last step: its loss was finite
+        else:
+            return
+        raise FloatingPointError(
             f"{what} in epoch {self.epoch + 1}, step {step}; lower the learning rate "
             f"({self.recipe.learning_rate:g}) or check the correction matrix for zero or negative entries"
         )
@@ -286,8 +284,7 @@ class _Run:
             part = batch.take(torch.arange(images, device=self.device))
             self.backward(self.model, inputs[:images], part, tuple(numbers[:images] for numbers in drawn))
 
-        fits = loader.largest_that_fits(step, len(inputs))
-        return loader.too_large(self.recipe.batch_size, fits, parallel.count(), self.recipe.bf16)
+        return loader.too_large(self.recipe.batch_size, step, len(inputs), self.recipe.bf16, parallel.count())
 
     @torch.no_grad()
     def update_ema(self) -> None:

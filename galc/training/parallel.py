@@ -68,19 +68,16 @@ def with_shared_statistics(model: nn.Module, device: torch.device) -> nn.Module:
 
 def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     """The model as it is called in a step: its gradients are averaged over the processes as they arise."""
-    if count() == 1:
-        return model
     ids = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids)
+    return DistributedDataParallel(model, device_ids=ids) if count() > 1 else model
 
 
 def average_gradients(module: nn.Module | None) -> None:
     """Average the gradients of a loss that learns, which no wrapper looks after."""
-    if count() > 1 and module is not None:
-        for parameter in module.parameters():
-            if parameter.grad is not None:
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= count()
+    for parameter in module.parameters() if count() > 1 and module is not None else ():
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= count()
 
 
 def total(values: Tensor) -> Tensor:
@@ -98,9 +95,8 @@ def any_of(here: bool) -> bool:
 
 def same_buffers(module: nn.Module) -> None:
     """Give all processes the first one's buffers, such as running statistics of its images."""
-    if count() > 1:
-        for buffer in module.buffers():
-            dist.broadcast(buffer, 0)
+    for buffer in module.buffers() if count() > 1 else ():
+        dist.broadcast(buffer, 0)
 
 
 def merge_memory(loss: nn.Module | None, owned: Tensor, images: int) -> None:
@@ -130,10 +126,9 @@ def cached(stage: str, key: dict, compute: Callable[[], tuple[dict, dict]]) -> s
     if count() == 1:
         return store.cached(stage, key, compute)
     if rank() == 0:
-        told = []
 
         def announced():
-            told.append(any_of(True))
+            any_of(True)
             return compute()
 
         entry = store.cached(stage, key, announced)

@@ -103,9 +103,9 @@ def test_a_small_last_batch_joins_the_one_before_it():
 
 
 @pytest.mark.parametrize(
-    ("limit", "fits", "tried"), [(100, 64, [64]), (20, 16, [64, 32, 16]), (1, 1, None), (0, 0, None)]
+    ("limit", "fits", "tried"), [(100, 64, [64]), (20, 16, [64, 32, 16]), (1, 1, None), (0, None, None)]
 )
-def test_halves_are_tried_until_one_fits(limit, fits, tried):
+def test_halves_are_tried_until_one_fits_and_the_message_counts_all_processes(limit, fits, tried):
     seen = []
 
     def step(images):
@@ -113,8 +113,14 @@ def test_halves_are_tried_until_one_fits(limit, fits, tried):
         if images > limit:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    assert loader.largest_that_fits(step, 128) == fits
+    message = loader.too_large(512, step, 128, bf16=False, processes=4)
+    assert message.startswith("'batch_size' = 512 does not fit in the memory") and "bf16" in message
+    assert (f"'batch_size' = {4 * fits} was tried and fits" if fits else "a smaller 'image_size'") in message
     assert seen == (tried or [64, 32, 16, 8, 4, 2, 1])
+
+
+def test_bfloat16_is_advised_to_those_alone_who_have_it_not():
+    assert "bf16" not in loader.too_large(128, lambda images: None, 128, bf16=True)
 
 
 def test_an_error_of_another_kind_is_not_taken_for_one_of_memory():
@@ -122,10 +128,4 @@ def test_an_error_of_another_kind_is_not_taken_for_one_of_memory():
         raise RuntimeError("misaligned address")
 
     with pytest.raises(RuntimeError, match="misaligned"):
-        loader.largest_that_fits(step, 8)
-
-
-def test_the_message_counts_all_processes():
-    assert "'batch_size' = 64 was tried and fits" in loader.too_large(128, 16, processes=4)
-    assert "smaller 'image_size'" in loader.too_large(128, 0)
-    assert "bf16" in loader.too_large(128, 16) and "bf16" not in loader.too_large(128, 16, bf16=True)
+        loader.too_large(8, step, 8, bf16=False)
