@@ -15,7 +15,7 @@ import papermill
 import pytest
 
 from galc import plots
-from galc.explorer import explorer
+from galc.explorer import widget
 from galc.store import ROOT
 from galc.study import params, runs
 from galc.study.params import ParameterError, Params, assigned_in, load_study, read
@@ -141,7 +141,7 @@ def asked_for(path, study: str | None = None, data: str | None = None) -> list[P
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Asked) as caught:
         patch.setattr(runs, "run_all", stop)
         patch.setattr(runs, "is_finished", lambda _: False)
-        patch.setattr(explorer, "Explorer", stop)
+        patch.setattr(widget, "Explorer", stop)
         for cell in cells[1:]:
             exec(cell, scope)
     return caught.value.args[0]

@@ -1,6 +1,5 @@
 """What an explorer writes: the static picture of a scene, as PNG and SVG, and its matrices as CSV."""
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,8 +66,3 @@ def write(scene: Scene, kind: str, words: Sequence[str]) -> Path:
         else:
             temporary.write_bytes(plots.rendered(picture(scene), kind))
     return path
-
-
-def readable(path: Path) -> str:
-    """A path as one would type it in the project's folder."""
-    return os.path.relpath(path, store.ROOT) if path.is_relative_to(store.ROOT) else str(path)

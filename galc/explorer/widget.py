@@ -3,11 +3,9 @@
     explorer = Explorer(grid.from_file("params/table1.yaml"))             # the matrices of a study
     explorer = Explorer(Matrices(true, {"mine": estimate}, classes))      # matrices of one's own, up to K = 500 or so
 
-Controls are native ones with a name before them: Tab goes from one to the next, arrow keys change it. Each has a class
-to find it by: galc-run, galc-noise, galc-estimator, galc-scale, galc-order, galc-strongest, galc-class, galc-png,
-galc-svg, galc-csv; so have the lines of text, galc-status and galc-summary, the figure (galc-figure, with Plotly's own
-classes inside), the example images (galc-examples), and the whole (galc-explorer). A click on a cell of a heatmap
-chooses the class of its row.
+Controls are native ones with a name before them: Tab goes from one to the next, arrow keys change it. Each part has a
+class to find it by, galc-run, galc-noise, ..., and the whole has galc-explorer. A click on a cell of a heatmap chooses
+the class of its row.
 
 Where no widget can live (GitHub, papermill's output, HTML), the explorer is the picture that `Explorer.picture` draws.
 """
@@ -36,16 +34,7 @@ from galc.study.params import Params
 LOOK = {"style": {"description_width": "initial"}, "layout": {"margin": "2px 16px 2px 2px"}}  # of all controls
 percent = partial(group_label, "noise")  # a noise level in percent, with as many digits as it needs
 STRONGEST = [("all", 0), ("100", 100), ("50", 50), ("20", 20), ("10", 10)]
-CSS = """<style>
-.galc-status { min-height: 30px }
-.galc-summary .widget-html-content { line-height: 1.4 }
-.galc-error { color: #a33c00; font-weight: bold }
-.galc-gallery { display: flex; flex-wrap: wrap; gap: 14px }
-.galc-gallery figure { margin: 0; width: 150px; font-size: 12px; line-height: 1.4 }
-.galc-gallery img { display: block; max-width: 150px; max-height: 150px; margin: 0 0 4px }
-.galc-gallery del { color: #a33c00 }
-.galc-gallery ins { color: #00558c; font-weight: bold; text-decoration: none }
-</style>"""
+CSS = Path(__file__).with_name("explorer.css").read_text(encoding="utf-8")
 
 
 class Explorer:
@@ -176,7 +165,7 @@ class Explorer:
         words += [f"strongest={self.strongest.value}" if self.strongest.value else ""]
         words += [] if kind == "csv" else [scene.classes[scene.k]]
         path = export.write(scene, kind, words)
-        self.status.say(f"written: {export.readable(path)}")
+        self.status.say(f"written: {path}")
         return path
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
@@ -238,13 +227,9 @@ class Explorer:
         for part, options in ((self.run, list(self.source.runs)), (self.noise, self.source.levels)):
             part.layout.display = "none" if options in ([""], [0.0]) else None
         rows = [list(matrix.values()), [*look.values(), ipywidgets.Label("export"), *self.buttons.values()]]
-        whole = ipywidgets.VBox(
-            [
-                ipywidgets.HTML(CSS),
-                *[ipywidgets.Box(row, layout={"flex_flow": "row wrap"}) for row in rows],
-                *[self.status, self.summary, figure, self.examples],
-            ]
-        )
+        lines = [ipywidgets.Box(row, layout={"flex_flow": "row wrap"}) for row in rows]
+        style = ipywidgets.HTML(f"<style>{CSS}</style>")
+        whole = ipywidgets.VBox([style, *lines, self.status, self.summary, figure, self.examples])
         whole.add_class("galc-explorer")
         return whole
 
