@@ -77,7 +77,7 @@ def test_make_targets_exist():
 
 def test_the_example_in_code_names_what_exists():
     from galc.study.params import Params
-    from galc.study.record import RunRecord
+    from galc.study.run import RunRecord
 
     assert Params(noise=0.4, method="galc-plus").method == "galc-plus"
     assert {"summary", "estimate"} <= set(RunRecord.__dataclass_fields__)

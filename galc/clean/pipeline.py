@@ -22,7 +22,7 @@ from galc.data import trusted
 from galc.data.dataset import Dataset
 from galc.study.inputs import Projection, features, principal_components
 from galc.study.params import ParameterError, checked, unknown_message
-from galc.study.record import environment
+from galc.study.run import environment
 from galc.study.stages import Log, code_digest
 
 # Chosen on `pictograms` with 20 % symmetric noise by the likelihood of the trusted images' labels (docs/method.md).

@@ -14,7 +14,7 @@ from galc.estimators.base import ESTIMATORS
 from galc.explorer.thumbnails import data_url
 from galc.results import matrices
 from galc.study.params import ParameterError, Params
-from galc.study.run import Study
+from galc.study.stages import Stages
 
 # "algorithm-1" and "algorithm-1-rows" are "algorithm-1-raw" on another scale (galc.results.matrices.scaled)
 OFFERED = [
@@ -56,19 +56,19 @@ class Runs:
         self.runs = {describe(setting, settings): setting for setting in settings}
         self.levels = sorted({point.noise for point in points})
         self.estimators = list(estimators)
-        train = Study(settings[0]).train
+        train = Stages.of(settings[0]).train
         self.name = Path(points[0].data).stem
         self.classes, self.groups = train.classes, train.groups if len(set(train.groups)) > 1 else None
         self.sizes = train.labels.sum(0).numpy()
         self.lacking = () if self.groups else ("supercategory",)
-        self._studies: dict[tuple, Study] = {}
+        self._studies: dict[tuple, Stages] = {}
         self._matrices: dict[tuple, np.ndarray] = {}
 
-    def study(self, run: str, noise: float) -> Study:
+    def study(self, run: str, noise: float) -> Stages:
         """The stages of a run at a noise level; its labels are kept in memory, its models are not."""
         key = run, noise
         if key not in self._studies:
-            self._studies[key] = Study(self.runs[run].replace(noise=noise))
+            self._studies[key] = Stages.of(self.runs[run].replace(noise=noise))
         return self._studies[key]
 
     def true(self, run: str, noise: float) -> np.ndarray:
@@ -83,7 +83,7 @@ class Runs:
         """The named estimator's C, (K, K). Raises ValueError where it lacks the images that it needs."""
         key = run, noise, name
         if key not in self._matrices:
-            once = Study(self.runs[run].replace(noise=noise))  # lets go of the models' outputs afterwards
+            once = Stages.of(self.runs[run].replace(noise=noise))  # lets go of the models' outputs afterwards
             self._matrices[key] = once.estimate(name).transition.double().numpy()
         return self._matrices[key]
 

@@ -17,7 +17,7 @@ from galc.results.groups import Finding, group_label, join, means, percent, shor
 
 if TYPE_CHECKING:
     from galc.noise.model import Changes
-    from galc.study.record import RunRecord
+    from galc.study.run import RunRecord
 
 
 def noise(requested: Changes, observed: Changes, images: int, classes: Sequence[str]) -> Finding:

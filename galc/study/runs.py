@@ -14,7 +14,8 @@ from galc.progress import track
 from galc.study import run as study
 from galc.study import workers as cluster
 from galc.study.params import PARTIAL, ParameterError, Params, checked, from_environment, load_study, overridden
-from galc.study.record import RunRecord
+from galc.study.run import RunRecord
+from galc.study.stages import Stages
 
 
 def expand(base: dict, grid: dict[str, list]) -> list[Params]:
@@ -70,7 +71,7 @@ def points_of(records: Sequence[RunRecord], method: str | None = None) -> list[P
 def is_finished(point: Params) -> bool:
     """Whether the record of a run is in the cache; False as well where its data cannot be used."""
     try:
-        return study.Study(point).is_cached
+        return study.Run(point).is_cached
     except (ValueError, OSError):
         return False
 
@@ -82,7 +83,7 @@ def prepare(point: Params, outputs: str | None = None) -> None:
     """
     if outputs is not None:
         os.environ["GALC_OUTPUTS"] = outputs  # this is a worker on another machine
-    _ = study.Study(point).run_key
+    _ = study.Run(point).key
 
 
 def run_all(points: Sequence[Params], workers: int | None = None, what: str = "runs") -> list[RunRecord]:
@@ -95,9 +96,9 @@ def run_all(points: Sequence[Params], workers: int | None = None, what: str = "r
     """
     count = cluster.worker_count(workers, cluster.gpus())
     todo: dict[str, Params] = {}  # a run that serves several noise levels is computed once
-    for its in map(study.Study, points):
+    for its in map(study.Run, points):
         if not its.is_cached:
-            todo.setdefault(store.digest(its.run_key), its.params)
+            todo.setdefault(store.digest(its.key), its.params)
     _compute_all(list(todo.values()), min(count, len(todo)), what)
     return [study.run(point) for point in points]
 
@@ -152,7 +153,7 @@ def estimator_errors(points: Sequence[Params], names: Sequence[str]) -> pd.DataF
     points = list(dict.fromkeys(point.replace(method="asl") for point in points))
     rows = []
     for point, own in zip(points, _settings([point.model_dump() for point in points]), strict=True):
-        stages = study.Study(point)
+        stages = Stages.of(point)
         del own["method"]
         for name in names:
             rows.append(

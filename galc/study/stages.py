@@ -75,6 +75,11 @@ class Stages:
     def __init__(self, inputs: Inputs, params: Params, log: Log = None):
         self.inputs, self.params, self.log, self.costs = inputs, params, log, Costs()
 
+    @classmethod
+    def of(cls, params: Params, log: Log = None) -> "Stages":
+        """The stages of a study: of the data, split and noise that its parameters name."""
+        return cls(Inputs(params), params, log)
+
     @property
     def train(self) -> Dataset:
         return self.inputs.data.train
@@ -200,7 +205,7 @@ class Stages:
             prepare=self.inputs.data.prepare,
             log=self.log,
             relabel=relabel,
-            checkpoint=self._checkpoint("crossfit", key | {"what": what}),
+            checkpoint=self.checkpoint("crossfit", key | {"what": what}),
         )
 
     # --- stages --------------------------------------------------------------------------------------------------
@@ -212,7 +217,7 @@ class Stages:
 
         def compute():
             self.say("step 1: training f on the silver images")
-            checkpoint = self._checkpoint("silver", key)
+            checkpoint = self.checkpoint("silver", key)
             done = self.fit(self.training_set(self.split.silver), plain(ASL), checkpoint)
             train = self.predict(done.model, self.inputs.data.x)
             arrays = {"logits": train.numpy(), "test_logits": self.test_logits(done.model).numpy()}
@@ -357,7 +362,7 @@ class Stages:
 
         return torch.from_numpy(self.costs.cached(stage, key, stored).arrays["probabilities"])
 
-    def _checkpoint(self, stage: str, key: dict) -> Path:
+    def checkpoint(self, stage: str, key: dict) -> Path:
         return store.outputs() / "checkpoints" / f"{stage}-{store.digest(key)}.safetensors"
 
     def say(self, text: str) -> None:

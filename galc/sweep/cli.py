@@ -18,7 +18,7 @@ from galc.study import run as study
 from galc.study import runs as grid
 from galc.study.inputs import INPUTS
 from galc.study.params import Params
-from galc.study.record import RunRecord
+from galc.study.run import RunRecord
 from galc.study.workers import WorkerError, Workers
 from galc.sweep import kernel, plan, results
 from galc.sweep import page as report
@@ -58,7 +58,7 @@ def run(sweep: Sweep, workers: Workers, here: bool = True) -> list[str]:
     jobs = list(zip(plan.point_jobs(sweep), sweep.points, strict=True))
     todo = [job for job, point in jobs if not is_done(job, point)]
     failed = execute(workers, todo, "step 2 of 3, training", "runs")
-    finished = [point for point in sweep.points if study.Study(point).is_cached]
+    finished = [point for point in sweep.points if study.Run(point).is_cached]
     failed += [f"{job.output.stem}: {LOST}" for job, point in jobs if job.is_done and point not in finished]
     if not finished:
         return failed
@@ -84,7 +84,7 @@ def prepare(points: list[Params], workers: Workers, here: bool) -> None:
 
 def is_done(job: Job, point: Params) -> bool:
     """Whether a point has its notebook and its record; a notebook whose record is gone is removed."""
-    if not study.Study(point).is_cached:
+    if not study.Run(point).is_cached:
         job.output.unlink(missing_ok=True)
     return job.is_done
 
@@ -134,11 +134,11 @@ def train(file: str, overrides: dict, weights: str | None = None) -> None:
         # torchrun gives each process one core, too few for decoding
         torch.set_num_threads(max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
         for point in points(file, overrides, weights):
-            own = study.Study(point, say)
+            own = study.Run(point, say)
             name = f"{point.method}, noise {point.noise:g}, seed {point.seed}"
             where = f"{parallel.count()} process(es), {parallel.device().type}"
             say(f"{name}: {'done before' if own.is_cached else where}")
-            summary = own.run().summary
+            summary = own.record().summary
             say(f"{name}: mAP {summary['mAP']:.2f}  CF1 {summary['CF1']:.2f}  OF1 {summary['OF1']:.2f}")
 
 

@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 
 from galc import store
-from galc.study.record import RunRecord
+from galc.study.run import RunRecord
 from galc.study.stages import code_digest
 
 

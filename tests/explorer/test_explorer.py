@@ -20,8 +20,8 @@ from galc.explorer.sources import Example, Matrices, Runs, gallery
 from galc.explorer.widget import Explorer
 from galc.results import matrices as confusion
 from galc.study.params import ParameterError
-from galc.study.run import Study
 from galc.study.runs import expand
+from galc.study.stages import Stages
 
 CLASSES = ["cat", "dog", "<b>car</b>", "bus & co", "cup", "fork"]
 GROUPS = ["animal", "animal", "vehicle", "vehicle", "kitchen", "kitchen"]
@@ -376,7 +376,7 @@ def test_points_of_two_data_sets_or_none_are_refused(points):
 
 def test_moving_noise_run_and_estimator_shows_the_studys_own_matrices(study, points):
     study.noise.value, study.run.value, study.estimator.value = 0.0, "seed 1", "calibrated-regulators"
-    stages = Study(points[1])
+    stages = Stages.of(points[1])
     assert (points[1].noise, points[1].seed) == (0.0, 1)
     np.testing.assert_array_equal(maps(study)[0].z, stages.estimate("calibrated-regulators").transition)
     np.testing.assert_array_equal(maps(study)[1].z, np.eye(7))
@@ -386,13 +386,13 @@ def test_moving_noise_run_and_estimator_shows_the_studys_own_matrices(study, poi
 
 def test_the_papers_print_is_algorithm_1_on_the_scale_sigmoid(study, points):
     study.estimator.value, study.scale.value = "algorithm-1-raw", "sigmoid"
-    wanted = Study(points[0].replace(noise=0.4)).estimate("algorithm-1").transition
+    wanted = Stages.of(points[0].replace(noise=0.4)).estimate("algorithm-1").transition
     np.testing.assert_allclose(maps(study)[0].z, wanted, atol=1e-6)
     assert not {"algorithm-1", "algorithm-1-rows", "true"} & set(study.estimator.options)
 
 
 def test_the_images_behind_a_row_are_counted(study, points):
-    stages = Study(points[0].replace(noise=0.4))
+    stages = Stages.of(points[0].replace(noise=0.4))
     labels, split = stages.train.labels, stages.split
     study.label.value = 2
     gold, single = int(labels[split.gold, 2].sum()), int(labels[split.single, 2].sum())
@@ -429,7 +429,7 @@ def test_without_flips_the_gallery_says_so_and_the_montage_still_has_images_of_t
 def test_prepared_moves_compute_nothing_and_the_slider_then_follows_the_hand(study, monkeypatch):
     assert study.noise.continuous_update is False
     study.prepare()
-    monkeypatch.setattr(Study, "estimate", lambda *_: pytest.fail("computed"))
+    monkeypatch.setattr(Stages, "estimate", lambda *_: pytest.fail("computed"))
     for name in study.estimator.options:
         study.estimator.value = name
         for _, level in study.noise.options:

@@ -8,7 +8,7 @@ from test_significance import runs, two
 from galc import plots
 from galc.results import about_noise, about_settings, groups, significance, tables
 from galc.results.tables import overview_frame
-from galc.study.record import RunRecord
+from galc.study.run import RunRecord
 
 
 def labels(ax) -> list[str]:

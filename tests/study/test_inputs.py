@@ -12,7 +12,8 @@ from galc.noise.kinds import KINDS
 from galc.study import run as study
 from galc.study.inputs import Inputs
 from galc.study.params import ParameterError, checked
-from galc.study.run import Study
+from galc.study.run import Run
+from galc.study.stages import Stages
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_labels_that_vanish_and_appear_enter_the_loss(grouped):
     whole = study.run(p)
     torch.testing.assert_close(whole.estimate, torch.eye(7))  # nothing is turned into something else
     assert not torch.equal(whole.scores, study.run(p.replace(method="asl")).scores)
-    estimated = Study(p).estimate("true").noise
+    estimated = Stages.of(p).estimate("true").noise
     assert estimated.removed.min() > 0 and not estimated.keeps_count
     torch.testing.assert_close(estimated.arrivals.sum(1), 1 - Inputs(p).noise_model.removed)
 
@@ -130,12 +131,12 @@ def test_a_file_is_taken_as_it_is_whatever_the_level(own):
 
 def test_a_file_of_other_content_is_another_run(own):
     p, path = own
-    key = Study(p).run_key
+    key = Run(p).key
     copy = path.with_name("copy.json")
     copy.write_text(path.read_text())
-    assert Study(p.replace(noise_kind=str(copy))).run_key == key
+    assert Run(p.replace(noise_kind=str(copy))).key == key
     path.write_text(path.read_text().replace("0.375", "0.370").replace("0.625", "0.630"))
-    assert Study(p).run_key != key
+    assert Run(p).key != key
 
 
 def test_a_broken_file_stops_before_any_work(own, monkeypatch):
@@ -149,10 +150,10 @@ def test_a_broken_file_stops_before_any_work(own, monkeypatch):
 def test_limits_follow_from_what_is_in_the_file(own):
     p, path = own
     p = p.replace(method="galc-slr")
-    assert "count-changing" in Study(p).limits[0]
+    assert "count-changing" in Run(p).limits[0]
     content = json.loads(path.read_text()) | {"removed": [0] * 7, "added": [0] * 7}
     path.write_text(json.dumps(content))
-    assert "targets" in Study(p).limits[0]
+    assert "targets" in Run(p).limits[0]
 
 
 def test_a_kind_that_there_is_not_is_refused_with_the_choices(tiny):

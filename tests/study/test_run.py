@@ -25,7 +25,8 @@ from galc.noise import model as noise
 from galc.study import run as study
 from galc.study import stages
 from galc.study.params import Params, checked
-from galc.study.run import Study
+from galc.study.run import Run
+from galc.study.stages import Stages
 from galc.training.loop import fit
 from galc.training.models import predict
 
@@ -73,7 +74,7 @@ def same(first, second) -> bool:
 def test_every_method_runs_and_leaves_a_complete_record(name, done, tiny):
     folder, records = done
     record, method, p = records[name], METHODS[name], checked(tiny | {"method": name})
-    labels = Study(p).test.labels
+    labels = Stages.of(p).test.labels
     assert (record.summary["method"], record.summary["noise"], record.summary["seed"]) == (name, 0.4, 0)
     last = metrics.evaluate(record.scores, labels)
     assert {k: record.summary[k] for k in last} == pytest.approx(last)  # the numbers are those of the stored scores
@@ -102,7 +103,7 @@ def test_every_method_runs_and_leaves_a_complete_record(name, done, tiny):
 
 
 def test_methods_train_on_the_images_they_name(done, tiny):
-    split = Study(checked(tiny)).split
+    split = Stages.of(checked(tiny)).split
     gold, silver, single = (len(part) for part in (split.gold, split.silver, split.single))
     sizes = {"all": gold + silver, "gold": gold, "clean": gold + single, "everything": gold + silver + single}
     sizes["silver"] = silver
@@ -113,13 +114,15 @@ def test_methods_train_on_the_images_they_name(done, tiny):
 
 @pytest.mark.parametrize("holdout", [0.0, 0.4])
 def test_an_epoch_is_chosen_on_gold_images_that_are_not_trained_on(holdout, tiny, monkeypatch):
-    its = Study(checked(tiny | {"method": "asl-gold-stop", "gold_holdout": holdout, "gold_fraction": 0.3, "epochs": 3}))
+    its = Stages.of(
+        checked(tiny | {"method": "asl-gold-stop", "gold_holdout": holdout, "gold_fraction": 0.3, "epochs": 3})
+    )
     trained, scores = [], iter([1.0, 5.0, 2.0])
-    monkeypatch.setattr(Study, "gold_mAP", lambda *_: next(scores))
+    monkeypatch.setattr(Stages, "gold_mAP", lambda *_: next(scores))
     monkeypatch.setattr(
         stages, "fit", lambda model, data, *rest, **more: trained.append(data) or fit(model, data, *rest, **more)
     )
-    record = its.run()
+    record = study.run(its.params)
     fold = its.gold_fold
     assert len(fold) and set(fold.tolist()) <= set(its.split.held.tolist() if holdout else its.split.gold.tolist())
     assert not torch.isin(fold, trained[0].index).any()
@@ -128,7 +131,7 @@ def test_an_epoch_is_chosen_on_gold_images_that_are_not_trained_on(holdout, tiny
 
 
 def test_the_choice_of_an_epoch_is_by_the_labels_of_the_held_out_images(tiny):
-    its = Study(checked(tiny | {"method": "asl-gold-stop", "gold_fraction": 0.5}))
+    its = Stages.of(checked(tiny | {"method": "asl-gold-stop", "gold_fraction": 0.5}))
     model = its.build()
     scores = predict(model, its.inputs.data.x)[its.gold_fold].sigmoid()
     expected = metrics.evaluate(scores, its.train.labels[its.gold_fold])["mAP"]
@@ -153,7 +156,7 @@ def test_every_method_pays_for_the_stages_it_needs_whoever_computed_them(done, t
 
 def test_held_out_gold_images_are_in_no_training_and_no_estimate_and_choose_the_threshold(tiny, monkeypatch):
     p = checked(tiny | {"gold_fraction": 0.3, "gold_holdout": 0.25, "method": "galc-plus"})
-    its, seen = Study(p), []
+    its, seen = Stages.of(p), []
     fit_, crossfit, fitted = stages.fit, galc.training.crossfit.fit, galc.training.crossfit.Platt.fit
     monkeypatch.setattr(
         stages, "fit", lambda model, data, *a, **o: seen.append(data.index) or fit_(model, data, *a, **o)
@@ -167,11 +170,11 @@ def test_held_out_gold_images_are_in_no_training_and_no_estimate_and_choose_the_
     monkeypatch.setattr(
         galc.training.crossfit.Platt, "fit", lambda s, x, y, *a: platt.append(y.shape[0]) or fitted(s, x, y, *a)
     )
-    record = its.run()
+    record = study.run(its.params)
     held, gold = set(its.split.held.tolist()), its.split.gold
     assert len(seen) > 4 and platt and held
     assert not held & set(torch.cat(seen).tolist()) and set(platt) == {len(gold)}
-    whole = Study(p.replace(gold_holdout=0.0)).split
+    whole = Stages.of(p.replace(gold_holdout=0.0)).split
     assert sorted([*held, *gold.tolist()]) == whole.gold.tolist() and torch.equal(whole.silver, its.split.silver)
 
     at_gold = metrics.evaluate(record.scores, its.test.labels, record.summary["threshold_gold"])
@@ -180,14 +183,14 @@ def test_held_out_gold_images_are_in_no_training_and_no_estimate_and_choose_the_
 
 
 def test_classes_without_gold_or_single_label_images_are_reported_and_stop_nothing(done, tiny):
-    its = Study(checked(tiny))
+    its = Stages.of(checked(tiny))
     assert not its.train.labels[its.split.gold][:, 6].any()
     for record in done[1].values():
         assert record.details["fallback"] == {"no gold image": ["rare"], "no single-label image": ["rare"]}
 
 
 def test_scores_are_of_the_clean_test_images_with_two_labels_or_more(done, tiny):
-    its = Study(checked(tiny))
+    its = Stages.of(checked(tiny))
     assert its.test.labels.sum(1).min() >= 2
     assert all(len(record.scores) == len(its.test) for record in done[1].values())
 
@@ -209,15 +212,15 @@ def test_fine_tuning_runs_the_same_stages(name, tiny):
 
 
 def test_all_methods_share_the_noise_whatever_the_recipe(tiny):
-    first = Study(checked(tiny)).observed
+    first = Stages.of(checked(tiny)).observed
     for change in ({"method": "asl"}, {"epochs": 7}, {"seed": 3, "split_seed": 0}, {"learning_rate": 0.1}):
-        assert torch.equal(Study(checked(tiny | change)).observed, first), change
+        assert torch.equal(Stages.of(checked(tiny | change)).observed, first), change
     for change in ({"split_seed": 1}, {"seed": 1}, {"noise": 0.3}, {"noise_kind": "pair"}):
-        assert not torch.equal(Study(checked(tiny | change)).observed, first), change
+        assert not torch.equal(Stages.of(checked(tiny | change)).observed, first), change
 
 
 def test_only_silver_labels_are_noisy(tiny):
-    its = Study(checked(tiny))
+    its = Stages.of(checked(tiny))
     labels, silver = its.train.labels, its.split.silver
     assert torch.equal(its.observed[its.inputs.clean], labels[its.inputs.clean])
     assert torch.equal(its.observed[silver].sum(1), labels[silver].sum(1))
@@ -229,13 +232,13 @@ def test_only_silver_labels_are_noisy(tiny):
 
 def test_the_split_follows_the_split_seed_and_that_the_seed(tiny):
     def gold(**change):
-        return Study(checked(tiny | change)).split.gold.tolist()
+        return Stages.of(checked(tiny | change)).split.gold.tolist()
 
     assert gold(seed=1) == gold(split_seed=1) == gold(seed=5, split_seed=1) != gold()
 
 
 def test_the_image_that_leaves_no_room_for_noise_is_named(tiny):
-    its = Study(checked(tiny))
+    its = Stages.of(checked(tiny))
     labels = its.train.labels.clone()
     labels[its.split.silver[4]] = True
     train = Dataset("full", its.train.classes, its.train.files, labels)
@@ -246,15 +249,15 @@ def test_the_image_that_leaves_no_room_for_noise_is_named(tiny):
         _ = its.observed
 
 
-def last_training(its: Study, name: str, estimate: Estimate | None = None) -> tuple:
+def last_training(its: Stages, name: str, estimate: Estimate | None = None) -> tuple:
     """What a method trains on, and its loss; by another estimate than its own, if one is given."""
     row = METHODS[name]
     estimate = its.estimate(row.estimator) if row.estimator and estimate is None else estimate
-    return row.training(its, estimate, its.training_set(its.images(row)))
+    return row.training(its, estimate, its.training_set(Run(its.params.replace(method=name)).images))
 
 
 def test_posterior_labels_are_clean_where_images_are_trusted_and_probabilities_elsewhere(kept, tiny):
-    its = Study(checked(tiny))
+    its = Stages.of(checked(tiny))
     data, _ = last_training(its, "galc-plus-fixed")
     assert torch.equal(data.targets[data.trusted], its.train.labels[data.index[data.trusted]].float())
     silver = data.targets[~data.trusted]
@@ -265,10 +268,10 @@ def test_a_label_of_the_second_round_does_not_vouch_for_itself(tiny, monkeypatch
     """Whatever an image's own noisy label says, its posterior is the same: no model on the way has learnt from it."""
     transition, image = noise.symmetric(7, 0.4).float(), None
     posteriors = []
-    monkeypatch.setattr(Study, "calibrated", lambda its, logits: logits.sigmoid())  # calibration is on gold images
+    monkeypatch.setattr(Stages, "calibrated", lambda its, logits: logits.sigmoid())  # calibration is on gold images
     for turn in range(2):
         monkeypatch.setenv("GALC_OUTPUTS", str(tmp_path / str(turn)))
-        its = Study(checked(tiny | {"dropout": 0.0}))
+        its = Stages.of(checked(tiny | {"dropout": 0.0}))
         image = int(its.split.silver[0])
         if turn:
             its.observed[image] = ~its.observed[image]
@@ -278,7 +281,7 @@ def test_a_label_of_the_second_round_does_not_vouch_for_itself(tiny, monkeypatch
 
 
 def test_the_second_round_learns_posterior_labels_and_is_not_the_first(kept, tiny, monkeypatch):
-    its = Study(checked(tiny))
+    its = Stages.of(checked(tiny))
     first, second = (last_training(its, name)[0] for name in ("galc-plus-fixed", "galc-plus-iterated"))
     assert torch.equal(first.index, second.index)
     assert torch.equal(first.targets[first.trusted], second.targets[first.trusted])
@@ -286,7 +289,7 @@ def test_the_second_round_learns_posterior_labels_and_is_not_the_first(kept, tin
 
 
 def test_weights_are_one_where_images_are_trusted(kept, tiny):
-    its = Study(checked(tiny))
+    its = Stages.of(checked(tiny))
     trained = {name: last_training(its, name) for name in ("cleanlab", "reweighting")}
     for data, loss in trained.values():
         assert loss.weights.shape == data.targets.shape and (loss.weights[data.trusted] == 1).all()
@@ -311,12 +314,12 @@ def test_a_missing_cleanlab_is_said_before_anything_is_trained(tiny, monkeypatch
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_second_call_trains_nothing_and_gives_the_same_record(name, kept, tiny):
-    its = Study(checked(tiny | {"method": name}))
-    assert its.is_cached and same(its.run(), kept[name])
+    its = Run(checked(tiny | {"method": name}))
+    assert its.is_cached and same(its.record(), kept[name])
 
 
 def test_estimators_share_the_silver_model(kept, tiny):
-    its = Study(checked(tiny | {"method": "asl"}))
+    its = Stages.of(checked(tiny | {"method": "asl"}))
     for name in ("algorithm-1", "algorithm-1-rows", "glc", "glc-calibrated", "pooled-rate", "attribution"):
         assert its.estimate(name).transition.shape == (7, 7)
     torch.testing.assert_close(its.estimate("algorithm-1").transition, kept["galc-slr-literal"].estimate)
@@ -354,7 +357,7 @@ def test_a_broken_shared_stage_is_computed_again(tiny):
     whole = silver.read_bytes()
     silver.write_bytes(whole[:-4] + b"\0\0\0\0")
     with pytest.warns(UserWarning, match="is broken"):
-        again = Study(p).silver
+        again = Stages.of(p).silver
     assert store.read(silver).record["key"] == again.record["key"] and silver.read_bytes()[-4:] == whole[-4:]
 
 
@@ -390,15 +393,15 @@ OTHER = {
 
 def test_the_key_of_a_run_changes_with_every_parameter_and_with_the_code(tiny, colours, tmp_path, monkeypatch):
     assert set(OTHER) == set(Params.model_fields) - {"data", "weights"}
-    first = Study(checked(tiny)).run_key
-    keys = {name: Study(checked(tiny | {name: value})).run_key for name, value in OTHER.items()}
+    first = Run(checked(tiny)).key
+    keys = {name: Run(checked(tiny | {name: value})).key for name, value in OTHER.items()}
     monkeypatch.setattr(stages, "code_digest", lambda: "other")
-    keys["code"] = Study(checked(tiny)).run_key
+    keys["code"] = Run(checked(tiny)).key
     monkeypatch.undo()
     monkeypatch.setenv("GALC_OUTPUTS", str(tmp_path / "outputs"))
     content = shutil.copytree(colours, tmp_path / "copy") / "annotations" / "instances_train.json"
     content.write_text(content.read_text().replace('"category_id": 1,', '"category_id": 2,', 1))
-    keys["data"] = Study(checked(tiny | {"data": str(tmp_path / "copy")})).run_key
+    keys["data"] = Run(checked(tiny | {"data": str(tmp_path / "copy")})).key
     digests = {name: store.digest(key) for name, key in {"first": first, **keys}.items()}
     twice = [name for name, count in Counter(digests.values()).items() if count > 1]
     assert not twice, [name for name, digest in digests.items() if digest in twice]
@@ -406,7 +409,7 @@ def test_the_key_of_a_run_changes_with_every_parameter_and_with_the_code(tiny, c
 
 def test_the_same_data_in_another_folder_is_the_same_run(tiny, colours, tmp_path):
     moved = shutil.copytree(colours, tmp_path / "moved")
-    assert Study(checked(tiny | {"data": str(moved)})).run_key == Study(checked(tiny)).run_key
+    assert Run(checked(tiny | {"data": str(moved)})).key == Run(checked(tiny)).key
 
 
 def test_the_code_of_every_room_that_decides_a_result_is_part_of_the_key_and_that_of_bookkeeping_is_not(monkeypatch):
@@ -424,8 +427,8 @@ def test_the_code_of_every_room_that_decides_a_result_is_part_of_the_key_and_tha
 
 def changes_of(method: str, tiny: dict, **changes) -> set[str]:
     """The parameters of ``changes`` that make another run of a method."""
-    first = Study(checked(tiny | {"method": method})).run_key
-    return {n for n, value in changes.items() if Study(checked(tiny | {"method": method, n: value})).run_key != first}
+    first = Run(checked(tiny | {"method": method})).key
+    return {n for n, value in changes.items() if Run(checked(tiny | {"method": method, n: value})).key != first}
 
 
 def test_a_run_on_labels_as_they_are_is_shared_by_all_settings_that_it_makes_no_use_of(tiny):
@@ -438,12 +441,12 @@ def test_a_run_on_labels_as_they_are_is_shared_by_all_settings_that_it_makes_no_
     shared = study.run(checked(tiny | {"method": "asl"}))
     other = study.run(checked(tiny | {"method": "asl", "single_label_limit": 0}))
     assert shared.details["file"] == other.details["file"] and shared.details["split"] != other.details["split"]
-    assert other.details["fallback"]["no single-label image"] == list(Study(checked(tiny)).train.classes)
+    assert other.details["fallback"]["no single-label image"] == list(Stages.of(checked(tiny)).train.classes)
 
 
 def test_an_estimate_is_shared_by_all_settings_that_its_evidence_makes_no_use_of(tiny):
     def files(name, **changes) -> Path:
-        return Study(checked(tiny | changes)).estimate_entry(name).path
+        return Stages.of(checked(tiny | changes)).estimate_entry(name).path
 
     changes = {"folds": 3, "single_label_limit": 2, "epochs": 3}
     used = {"glc": {"epochs"}, "algorithm-1": {"single_label_limit", "epochs"}, "true": set()}
@@ -472,7 +475,7 @@ def test_a_run_that_was_interrupted_goes_on_from_its_checkpoint(tiny, monkeypatc
         patch.setattr(stages, "fit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             study.run(p)
-        assert not Study(p).is_cached
+        assert not Run(p).is_cached
         (checkpoint,) = (store.outputs() / "checkpoints").iterdir()
         resumed = study.run(p)
     assert len(epochs) == 3 + 2 and not checkpoint.exists()
@@ -491,12 +494,12 @@ def run_at_the_same_moment(values: dict, gate, log: Path, outputs: Path | None =
             file.write("trained\n")
         return train(*arguments, **options)
 
-    its = Study(checked(values))
-    its.inputs.data  # noqa: B018 - the data are ready
+    its = Run(checked(values))
+    its.stages.inputs.data  # noqa: B018 - the data are ready
     stages.fit = noted
     try:
         gate.wait()
-        scores = its.run().scores.numpy()
+        scores = its.record().scores.numpy()
     finally:
         stages.fit = train
     if outputs is not None:
@@ -507,7 +510,7 @@ def run_at_the_same_moment(values: dict, gate, log: Path, outputs: Path | None =
 def test_two_processes_with_the_same_parameters_train_once_and_get_the_same(tiny, tmp_path):
     context, log = multiprocessing.get_context("spawn"), tmp_path / "log"
     values, gate = tiny | {"method": "galc-slr-literal"}, context.Barrier(2)
-    Study(checked(values)).inputs.data  # noqa: B018 - computed before the other process starts
+    Stages.of(checked(values)).inputs.data  # noqa: B018 - computed before the other process starts
     other = context.Process(target=run_at_the_same_moment, args=(values, gate, log, store.outputs()))
     other.start()
     own = run_at_the_same_moment(values, gate, log)
@@ -519,20 +522,20 @@ def test_two_processes_with_the_same_parameters_train_once_and_get_the_same(tiny
 
 def test_without_single_label_images_every_method_runs_with_gold_images_as_regulators(tiny):
     none = tiny | {"single_label_limit": 0}
-    assert len(Study(checked(none)).split.single) == 0
+    assert len(Stages.of(checked(none)).split.single) == 0
     for name in ("asl", "clean-only", "galc-slr-literal", "galc-slr", "galc-plus"):
         assert study.run(checked(none | {"method": name})).details["fallback"]["no single-label image"] == list(
-            Study(checked(none)).train.classes
+            Stages.of(checked(none)).train.classes
         )
-    its = Study(checked(none))
+    its = Stages.of(checked(none))
     logits, gold = torch.from_numpy(its.silver.arrays["logits"]), its.split.gold
     expected = calibrated_regulators(logits[gold], its.clean_posterior[gold], its.train.labels[gold])
     torch.testing.assert_close(its.estimate("calibrated-regulators").transition, expected)
 
 
 def test_cross_fitted_models_train_for_fold_epochs_however_long_the_others_train(tiny):
-    short, long = (Study(checked(tiny | {"epochs": epochs})) for epochs in (2, 6))
-    other = Study(checked(tiny | {"fold_epochs": 6}))
+    short, long = (Stages.of(checked(tiny | {"epochs": epochs})) for epochs in (2, 6))
+    other = Stages.of(checked(tiny | {"fold_epochs": 6}))
     assert torch.equal(short.clean_posterior, long.clean_posterior)
     assert torch.equal(short.noisy_posterior, long.noisy_posterior)
     assert not torch.equal(short.clean_posterior, other.clean_posterior)

@@ -15,6 +15,7 @@ from galc.study import runs as grid
 from galc.study import stages
 from galc.study.params import ParameterError, Params
 from galc.study.runs import estimator_errors, expand, finished, frame, from_file, histories, points_of, run_all
+from galc.study.stages import Stages
 from galc.study.workers import Outcome, WorkerError, Workers
 
 GRID = {"noise": [0.2, 0.4], "method": ["asl", "clean-only", "galc-slr-literal"]}
@@ -182,7 +183,7 @@ def test_a_run_that_fails_stops_the_rest_and_says_why(tiny, trained):
     points = expand(tiny | {"folds": 60}, {"method": ["asl", "galc-plus", *["bce"] * 3]})
     with pytest.raises(ValueError, match="cannot be split into 60 folds"):
         run_all(points, workers=1)
-    assert study.Study(points[0]).is_cached
+    assert study.Run(points[0]).is_cached
 
 
 def test_the_silver_model_is_trained_once_for_all_single_label_limits_and_fold_counts(tiny, trained):
@@ -227,7 +228,7 @@ def test_tables_have_a_row_a_run_an_epoch_and_an_estimate(tiny):
     assert sorted(zip(errors.estimator, errors.noise, errors.seed, strict=True)) == [
         (name, noise, 0) for name in ("algorithm-1", "glc") for noise in (0.2, 0.4)
     ]
-    its = study.Study(points[0])
+    its = Stages.of(points[0])
     expected = matrix_error(its.estimate("glc").transition, its.inputs.true)["row_l1"]
     own = errors[(errors.estimator == "glc") & (errors.noise == 0.2)]
     assert own.row_l1.tolist() == pytest.approx([expected])

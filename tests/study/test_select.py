@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from galc import cli, metrics, store
-from galc.study import run as study
 from galc.study import select
 from galc.study.params import ParameterError, Params, checked
+from galc.study.run import Run
 from galc.training.models import predict
 
 CANDIDATES = {"candidates": {"narrow": {}, "wide": {"hidden": 24}}}
@@ -55,12 +55,13 @@ def test_what_does_not_fit_is_said_before_anything_runs(written, changes, messag
 
 
 def test_the_score_is_the_mAP_on_gold_images_that_no_stage_has_seen(tiny):
-    its = study.Study(checked(tiny | {"gold_fraction": 0.3, "gold_holdout": 0.5, "method": "asl"}))
+    own = Run(checked(tiny | {"gold_fraction": 0.3, "gold_holdout": 0.5, "method": "asl"}))
+    its = own.stages
     seen = torch.cat([its.split.gold, its.split.silver, its.split.single])
     assert len(its.split.held) > 5 and not torch.isin(its.split.held, seen).any()
     models, fit = [], its.fit
     its.fit = lambda *args, **options: models.append(fit(*args, **options)) or models[-1]
-    record = its.run()
+    record = own.record()
     logits = predict(models[-1].model, its.inputs.data.x, its.split.held, its.inputs.data.prepare)
     expected = metrics.evaluate(logits.sigmoid(), its.train.labels[its.split.held])["mAP"]
     assert record.summary["mAP_gold"] == expected != record.summary["mAP"]

@@ -36,7 +36,7 @@ def test_every_run_is_trained_and_its_record_is_where_a_study_finds_it(study_fil
     assert cli.main(["train", study_file]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("asl, noise 0") and "mAP" in line for line in lines) == 2
-    assert all(study.Study(point).is_cached for point in sweep.points(study_file, {}))
+    assert all(study.Run(point).is_cached for point in sweep.points(study_file, {}))
     assert not list((store.outputs() / "checkpoints").glob("*"))
     assert cli.main(["train", study_file, "-p", "noise", "0.4"]) == 0
     again = capsys.readouterr().out
