@@ -33,17 +33,16 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from galc import metrics, store
-from galc.clean import intervals as estimate
+from galc.clean import intervals
 from galc.clean.pipeline import Cleaning
-from galc.clean.result import ranked as suspicious_labels
-from galc.clean.result import suspicion
+from galc.clean.result import ranked, suspicion
 from galc.clean.stages import OwnStages
 from galc.data.dataset import Dataset
 from galc.data.load import load
 from galc.losses.asl import calibrate_logits
 from galc.methods.base import ASL, BCE, plain
 from galc.methods.galc_plus import Refined
-from galc.noise import kinds as noise_kinds
+from galc.noise import kinds
 from galc.noise.model import Noise, symmetric
 from galc.study.params import Params
 from galc.training.models import predict
@@ -108,7 +107,7 @@ def compare(options: argparse.Namespace) -> None:
 def with_noise(truth: Tensor, trusted: Tensor, kind: str, rate: float, clean, seed: int) -> Tensor:
     """(N, K) labels, those of images that are not trusted with noise."""
     silver = ~trusted
-    noise = noise_kinds.make(kind, noise_kinds.Request(truth[silver], rate, clean.classes, clean.groups, seed))
+    noise = kinds.make(kind, kinds.Request(truth[silver], rate, clean.classes, clean.groups, seed))
     labels = truth.clone()
     labels[silver] = noise.inject(truth[silver], seed).noisy
     return labels
@@ -119,7 +118,7 @@ def measure(stages: OwnStages, truth: Tensor) -> dict:
     labels, silver = stages.given.labels, ~stages.given.trusted
     started = time.perf_counter()
     known = stages.noisy_posterior
-    row = ranked("galc", stages, known, truth)
+    row = of_ranking("galc", stages, known, truth)
     row = {"galc_seconds": time.perf_counter() - started} | row
     started = time.perf_counter()
     plain = stages.general.given_probability
@@ -132,19 +131,19 @@ def measure(stages: OwnStages, truth: Tensor) -> dict:
     return row
 
 
-def ranked(name: str, stages: OwnStages, known: Tensor, truth: Tensor) -> dict[str, float]:
+def of_ranking(name: str, stages: OwnStages, known: Tensor, truth: Tensor) -> dict[str, float]:
     """Average precision of the ranking that probabilities of the true labels, ``known`` (N, K), lead to."""
     labels, silver = stages.given.labels[~stages.given.trusted], ~stages.given.trusted
-    noise = estimate.first(known[silver], labels, stages.calibrates)
-    found = suspicion(labels, estimate.posterior(known[silver], labels, noise))
+    noise = intervals.first(known[silver], labels, stages.calibrates)
+    found = suspicion(labels, intervals.posterior(known[silver], labels, noise))
     return precision(name, found, labels, truth[silver])
 
 
 def bound(stages: OwnStages, truth: Tensor) -> dict[str, float]:
     """Beside what galc finds, what it would find if the models of its second round were trained on the true labels."""
-    row = ranked("galc", stages, stages.noisy_posterior, truth)
+    row = of_ranking("galc", stages, stages.noisy_posterior, truth)
     sources = stages.second_round(stages.start, truth.float(), plain(BCE))
-    return row | ranked("true labels", stages, stages.known(sources), truth)
+    return row | of_ranking("true labels", stages, stages.known(sources), truth)
 
 
 WAYS = ({}, {"method": "normalized_margin"}, {"method": "confidence_weighted_entropy"}, {"adjust_pred_probs": True})
@@ -177,8 +176,8 @@ def classifiers(given: Dataset, inputs: Tensor, params: Params, truth: Tensor) -
     own = given.subset(part)
     stages = OwnStages(own, inputs[part], params)
     silver, known, targets = ~own.trusted, stages.noisy_posterior, own.labels.float()
-    noise = estimate.first(known[silver], own.labels[silver], stages.calibrates)
-    targets[silver] = estimate.posterior(known[silver], own.labels[silver], noise)
+    noise = intervals.first(known[silver], own.labels[silver], stages.calibrates)
+    targets[silver] = intervals.posterior(known[silver], own.labels[silver], noise)
     learnt = stages.general.training_set(torch.arange(len(own)), targets)
     for name, loss in (
         ("fixed", plain(ASL)),
@@ -198,7 +197,7 @@ def classifiers(given: Dataset, inputs: Tensor, params: Params, truth: Tensor) -
 def coverage(stages: OwnStages, truth: Tensor) -> dict[str, float]:
     """Percent of the classes whose true share is in its interval, and mean half width and error in points."""
     labels, trusted = stages.given.labels, stages.given.trusted
-    found = estimate.estimate(stages.sources, labels, trusted, stages.params.seed)
+    found = intervals.estimate(stages.sources, labels, trusted, stages.params.seed)
     given, true = labels[~trusted], truth[~trusted]
     row = {}
     for what, part, whole, rates in (
@@ -235,12 +234,12 @@ def time_ranking(side: str) -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.rand(IMAGES, CLASSES, generator=generator) < 3.4 / CLASSES
     known = (torch.rand(IMAGES, CLASSES, generator=generator) ** 8 + labels * 0.3).clamp(0, 1)
+    files, names = (tuple(map(kind, map(str, range(n)))) for kind, n in ((Path, IMAGES), (str, CLASSES)))
+    data = Dataset("random", names, files, labels)
     started = time.perf_counter()
     if side == "galc":
-        posterior = estimate.posterior(known, labels, Noise.of(symmetric(CLASSES, 0.2)))
-        number = len(
-            suspicious_labels([str(n) for n in range(IMAGES)], list(map(str, range(CLASSES))), labels, posterior)
-        )
+        posterior = intervals.posterior(known, labels, Noise.of(symmetric(CLASSES, 0.2)))
+        number = len(ranked(data, posterior))
     else:
         (scores,) = cleanlab_scores(labels, known, slice(None), WAYS[:1])
         number = len(scores.flatten().argsort(descending=True))

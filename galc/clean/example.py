@@ -5,7 +5,6 @@ whose labels were left as they are. truth.json holds what the labels were; the t
 """
 
 import json
-import os
 import shutil
 from itertools import zip_longest
 from pathlib import Path
@@ -20,8 +19,9 @@ from torch import Tensor
 from galc import store
 from galc.clean.result import Cleaned
 from galc.data import coco
+from galc.data.class_folders import link
 from galc.data.load import load
-from galc.noise import kinds as noise_kinds
+from galc.noise import kinds
 from galc.results.groups import Finding, percent
 
 NAMES = ("pictograms", "pictograms-tiny")
@@ -67,26 +67,16 @@ def _copy(name: str, folder: Path, noise: float, kind: str, seed: int) -> Path:
     content = json.loads(original.read_text(encoding="utf-8"))
     draw = np.random.default_rng(seed).permutation(len(clean))
     checked, others = (torch.from_numpy(part) for part in np.split(draw, [round(TRUSTED * len(clean))]))
-    request = noise_kinds.Request(clean.labels[others], noise, clean.classes, clean.groups, seed)
+    request = kinds.Request(clean.labels[others], noise, clean.classes, clean.groups, seed)
     labels = clean.labels.clone()
-    labels[others] = noise_kinds.make(kind, request).inject(clean.labels[others], seed).noisy
-    shutil.copytree(clean.files[0].parent, folder / "images" / "train", copy_function=_link, dirs_exist_ok=True)
+    labels[others] = kinds.make(kind, request).inject(clean.labels[others], seed).noisy
+    shutil.copytree(clean.files[0].parent, folder / "images" / "train", copy_function=link, dirs_exist_ok=True)
     names = sorted(clean.files[n].name for n in checked.tolist())
     store.write_text(folder / "trusted.txt", "\n".join(names) + "\n")
     store.write_text(folder / "truth.json", json.dumps(content))
     content = corrupted(content, [file.name for file in clean.files], clean.labels, labels)
     content["info"]["made_with"] = settings
     return store.write_text(target, json.dumps(content))
-
-
-def _link(source: str, target: str) -> None:
-    """A second name of the same file where the disk can do that, else a copy."""
-    if os.path.exists(target):
-        return
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def corrupted(content: dict, names: list[str], clean: Tensor, noisy: Tensor) -> dict:

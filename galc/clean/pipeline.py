@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 
 from galc import store
 from galc.checks import needs
-from galc.clean import classifier as robust
-from galc.clean import intervals as estimate
+from galc.clean import intervals
+from galc.clean.classifier import Classifier, train
 from galc.clean.result import ENOUGH, Cleaned, packed, unpacked
 from galc.clean.review import DECISIONS, Review, latest, read
 from galc.clean.stages import OwnStages, own_code
@@ -49,9 +49,7 @@ def load(
         if not str(source).lower().endswith(".csv"):
             raise ValueError(f"a trusted column is one of a CSV; {source} is none: pass the trusted images as a file")
         if trusted_column == "image":
-            raise ValueError(
-                "--trusted-column image: that column names the images; pass one of 0 and 1 that marks them"
-            )
+            raise ValueError("--trusted-column image: that column names the images; pass one of 0 and 1")
         options["trusted_column"] = trusted_column
     given = data.load(source, **options)
     given = trusted.with_trusted(given, trusted_file, data.image_folder(source, images))
@@ -73,7 +71,7 @@ class Cleaning:
     """
 
     def __init__(self, given: Dataset, log: Log = None, **settings):
-        self.given, self.log, self.seconds = given, log, {}
+        self.given, self.log, self.seconds = given, log or (lambda text: None), {}
         if unknown := [name for name in settings if name not in SETTINGS]:
             raise ParameterError(unknown_message(unknown, list(SETTINGS)))
         self.params = checked({"data": given.source} | RECIPE | settings)
@@ -82,34 +80,29 @@ class Cleaning:
         """What the images are for a model, and the stages on it."""
         p = self.params
         if not hasattr(self, "_stages"):
-            self._say(f"features of {len(self.given):,} images by {p.backbone}")
-            vectors = self.timed("features", features, p, self.given, p.image_size)
+            self.log(f"features of {len(self.given):,} images by {p.backbone}")
+            vectors = self._timed("features", features, p, self.given, p.image_size)
             most = min(p.components, *vectors.shape)  # as many as asked for, or as there are
             arrays = principal_components(vectors, vectors[:0], most, ddof=1).arrays
             stages = OwnStages(self.given, torch.from_numpy(arrays["train"]), p, self.log)
             self._stages = Projection(arrays["mean"], arrays["matrix"]), stages
         return self._stages
 
-    def estimated(self, stages: OwnStages) -> store.Entry:
-        """The noise with its intervals, and the posterior of all images."""
+    def result(self) -> Cleaned:
+        """The noise with its intervals, the posterior of all images, and what is to be said of them."""
+        (_, stages), given, labels = self.stages(), self.given, self.given.labels
 
         def compute():
-            sources, labels, silver = stages.sources, self.given.labels, stages.split.silver
-            self._say("estimating the noise, and how sure that is")
-            found = estimate.estimate(sources, labels, self.given.trusted & stages.calibrates, self.params.seed)
+            sources, silver = stages.sources, stages.split.silver
+            self.log("estimating the noise, and how sure that is")
+            found = intervals.estimate(sources, labels, given.trusted & stages.calibrates, self.params.seed)
             posterior = labels.float()  # of trusted images their labels
-            posterior[silver] = estimate.posterior(stages.noisy_posterior[silver], labels[silver], found.noise)
+            posterior[silver] = intervals.posterior(stages.noisy_posterior[silver], labels[silver], found.noise)
             return packed(found) | {"posterior": posterior.numpy()}, {"prior": [str(part) for part in found.prior]}
 
-        return self.timed("models and noise", store.cached, "cleaned", stages.key, compute)
-
-    def result(self) -> Cleaned:
-        """All of it."""
-        given = self.given
-        _, stages = self.stages()
-        entry = self.estimated(stages)
+        entry = self._timed("models and noise", store.cached, "cleaned", stages.key, compute)
         rates = unpacked(entry.arrays)
-        said = estimate.advice(given.labels, given.trusted, given.classes, ENOUGH, rates["wrong"], rates["missing"])
+        said = intervals.advice(labels, given.trusted, given.classes, ENOUGH, rates["wrong"], rates["missing"])
         record = {"params": self.params.model_dump(), "seconds": self.seconds, "prior": entry.record["prior"]}
         return Cleaned(
             **{field.name: getattr(given, field.name) for field in fields(given)},
@@ -119,16 +112,12 @@ class Cleaning:
             record=record | {"environment": environment(), "code": [code_digest(), own_code()]},
         )
 
-    def classifier(self, cleaned: Cleaned) -> robust.Classifier:
+    def classifier(self, cleaned: Cleaned) -> Classifier:
         """A classifier trained on the result, and on the decisions that it holds."""
-        self._say("training the classifier")
-        return self.timed("classifier", robust.train, *self.stages(), cleaned)
+        self.log("training the classifier")
+        return self._timed("classifier", train, *self.stages(), cleaned)
 
-    def _say(self, text: str) -> None:
-        if self.log is not None:
-            self.log(text)
-
-    def timed(self, what: str, call, *arguments):
+    def _timed(self, what: str, call, *arguments):
         started = time.perf_counter()
         result = call(*arguments)
         self.seconds[what] = round(time.perf_counter() - started, 1)
@@ -161,12 +150,9 @@ def command(
     with alone(out):
         given = load(data, trusted, images, trusted_column)
         number = int(given.trusted.sum())
-        few = (
-            f", fewer than {ENOUGH}: nothing is changed but what people decide"
-            if least is None and number < ENOUGH
-            else ""
-        )
-        say(f"{given.name}: {len(given):,} images, {given.num_classes} classes, {number:,} trusted{few}")
+        lead = f"{given.name}: {len(given):,} images, {given.num_classes} classes, {number:,} trusted"
+        few = f", fewer than {ENOUGH}: nothing is changed but what people decide"
+        say(lead + few * (least is None and number < ENOUGH))
         for note in given.notes:
             say(note)
         cleaning = Cleaning(given, log=say, **(settings or {}))

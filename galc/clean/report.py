@@ -8,7 +8,8 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,13 +48,8 @@ def everything(
 
 def labels(cleaned: Cleaned, folder: Path, least: float | None = None, images: str | Path | None = None) -> Path:
     """Corrected labels (see `Cleaned.corrected`) in the format that came in, below ``folder``; returns the path."""
-    return write_like(cleaned.source, wanted(cleaned, least), cleaned.classes, folder / LABELS, images)
-
-
-def wanted(cleaned: Cleaned, least: float | None = None) -> dict[Path, list[str]]:
-    """Image file -> names of its corrected classes."""
-    rows = zip(cleaned.files, cleaned.corrected(least), strict=True)
-    return {file: [cleaned.classes[k] for k in row.nonzero()[:, 0].tolist()] for file, row in rows}
+    wanted = replace(cleaned, labels=cleaned.corrected(least)).names()
+    return write_like(cleaned.source, wanted, cleaned.classes, folder / LABELS, images)
 
 
 def suspicious(cleaned: Cleaned, folder: Path, least: float | None = None) -> Path:
@@ -145,23 +141,13 @@ def page(cleaned: Cleaned, folder: Path, least: float | None = None) -> Path:
         ends = (100 * table[column] for column in (name, f"{name}_low", f"{name}_high"))
         words = [f"{e:.1f} ({a:.1f}-{b:.1f})" for e, a, b in zip(*ends, strict=True)]
         shown[f"{name}, % (90 % interval)"] = words
-    title = f"{cleaned.name}, cleaned"
-    parts = {
-        "title": title,
-        "said": summary(cleaned, least),
-        "picture": _picture(table),
-        "rates": shown,
-        "confusions": _percent(confusions(cleaned), "rate", "low", "high"),
-        "top": _percent(top, "probability"),
-    }
+    title, share = f"{cleaned.name}, cleaned", partial(percent, digits=1)
+    parts = {"title": title, "said": summary(cleaned, least), "picture": _picture(table), "share": share}
+    parts |= {"rates": shown, "confusions": confusions(cleaned), "top": top}
     footer = json.dumps({name: cleaned.record.get(name) for name in ("seconds", "environment")}, default=str)
     with pd.option_context("display.max_colwidth", None):  # no name is cut short
-        body = templates().get_template("report.html").render(parts)
+        body = rendered("report.html", **parts)
     return write_page(folder / REPORT, title, body, footer)
-
-
-def _percent(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    return table.assign(**{name: [percent(value, 1) for value in table[name]] for name in columns})
 
 
 def _picture(table: pd.DataFrame) -> str:
@@ -180,8 +166,8 @@ def _picture(table: pd.DataFrame) -> str:
 class Card(NamedTuple):
     """One suspicious label for people: what it is, its image and the labels given, and what was decided.
 
-    rank: from 1. action: "keep", "remove", "add", or "" while it is undecided. src: the address of the image, "" where
-    it cannot be read.
+    rank: from 1. action: one of `DONE`, or "" while it is undecided. src: the address of the image, "" where it cannot
+    be read.
     """
 
     rank: int
@@ -192,11 +178,6 @@ class Card(NamedTuple):
     file: str
     src: str
     action: str
-
-    @property
-    def done(self) -> str:
-        """What was decided, in words."""
-        return DONE.get(self.action, "")
 
 
 def cards(cleaned: Cleaned, rows: Sequence[int], decided: Mapping[int, str], address=data_url) -> list[Card]:
@@ -221,14 +202,15 @@ def chance(probability: float) -> str:
     return "over 99 %" if probability > 0.99 else percent(probability)
 
 
-@cache
-def templates() -> Environment:
-    return Environment(loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined)
-
-
 def figures(shown: Sequence[Card]) -> str:
     """Cards as a piece of HTML, with its style."""
-    return f"<style>{CSS}</style>" + templates().get_template("gallery_figures.html").render(cards=shown)
+    return f"<style>{CSS}</style>" + rendered("gallery_figures.html", cards=shown)
+
+
+def rendered(template: str, **parts) -> str:
+    """A template of this folder with its parts."""
+    files = Environment(loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined)
+    return files.get_template(template).render(parts, done=DONE)
 
 
 def gallery(cleaned: Cleaned, path: Path, review: Review | None = None, most: int = 500) -> Path:
@@ -247,23 +229,8 @@ def gallery(cleaned: Cleaned, path: Path, review: Review | None = None, most: in
         raise FileExistsError(f"{path} is a file; name a folder, or a file that ends in .html")
     table, decided = cleaned.suspicious, review.decided() if review else {}
     shown = cards(cleaned, range(min(most, len(table))), decided, data_url if single else partial(beside, folder=path))
-    by_class: dict[str, list[int]] = {}
-    for card in shown:
-        by_class.setdefault(card.name, []).append(card.rank)
-    text = (
-        templates()
-        .get_template("gallery.html")
-        .render(
-            title=cleaned.name,
-            images=len(cleaned),
-            all_classes=len(cleaned.classes),
-            kinds=table["kind"].value_counts(),
-            number=len(shown),
-            parts=[shown[start : start + PART] for start in range(0, len(shown), PART)],
-            classes=sorted(by_class.items()),
-            css=CSS,
-        )
-    )
+    kinds = table["kind"].value_counts()
+    text = rendered("gallery.html", cleaned=cleaned, kinds=kinds, shown=shown, css=CSS, part=PART)
     return store.write_text(path if single else path / "index.html", text)
 
 

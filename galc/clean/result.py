@@ -5,7 +5,7 @@ Two files in one folder: ``cleaned.safetensors`` holds what was computed, ``deci
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -72,13 +72,11 @@ class Cleaned(Dataset):
 
     def __post_init__(self):
         super().__post_init__()
-        images, size = self.labels.shape
-        if self.posterior.shape != self.labels.shape:
-            raise ValueError(f"posterior must have the shape {(images, size)}, got {tuple(self.posterior.shape)}")
-        for name, shape in RATES.items():
-            for part in getattr(self, name):
-                if tuple(part.shape) != (size,) * shape:
-                    raise ValueError(f"{name} must have the shape {(size,) * shape}, got {tuple(part.shape)}")
+        parts = [("posterior", self.posterior, tuple(self.labels.shape))]
+        parts += [(n, part, (self.num_classes,) * d) for n, d in RATES.items() for part in getattr(self, n)]
+        for name, part, shape in parts:
+            if tuple(part.shape) != shape:
+                raise ValueError(f"{name} must have the shape {shape}, got {tuple(part.shape)}")
         if not ((self.posterior >= 0) & (self.posterior <= 1)).all():
             raise ValueError("posterior must lie in [0, 1]")
 
@@ -95,7 +93,7 @@ class Cleaned(Dataset):
     @cached_property
     def suspicious(self) -> pd.DataFrame:
         """Suspicious labels, most suspicious first; see `ranked`. Decisions do not change it."""
-        return ranked(self.files, self.classes, self.labels, self.posterior, self.trusted)
+        return ranked(self, self.posterior)
 
     @cached_property
     def folder(self) -> str:
@@ -132,17 +130,13 @@ class Cleaned(Dataset):
     # --- by the names of file and class ----------------------------------------------------------------------------
 
     @cached_property
-    def _row(self) -> dict[str, int]:
-        return {str(file): n for n, file in enumerate(self.files)}
-
-    @cached_property
-    def _column(self) -> dict[str, int]:
-        return {name: k for k, name in enumerate(self.classes)}
+    def _places(self) -> tuple[dict[str, int], dict[str, int]]:
+        return {str(file): n for n, file in enumerate(self.files)}, {name: k for k, name in enumerate(self.classes)}
 
     def place(self, file: str, name: str) -> tuple[int, int] | None:
         """Row and column of an image and class; None where they are not here."""
-        row, column = self._row.get(file), self._column.get(name)
-        return None if row is None or column is None else (row, column)
+        rows, columns = self._places
+        return (rows[file], columns[name]) if file in rows and name in columns else None
 
     def action(self, file: str, name: str, present: bool) -> str:
         """ "keep", "remove" or "add", by which a label came to be ``present`` or not. What is not here is not given."""
@@ -214,36 +208,25 @@ def suspicion(labels: Tensor, posterior: Tensor) -> Tensor:
     return (labels.float() - check_scores(posterior, labels, "posterior").float()).abs()
 
 
-def ranked(
-    files: Sequence[Path],
-    classes: Sequence[str],
-    labels: Tensor,
-    posterior: Tensor,
-    trusted: Tensor | None = None,
-    least: float = DOUBTED,
-) -> pd.DataFrame:
-    """Suspicious entries, most suspicious first, without those of ``trusted`` (N,) images and those below ``least``.
+def ranked(data: Dataset, posterior: Tensor) -> pd.DataFrame:
+    """Suspicious entries, most suspicious first, without those of trusted images and those below `DOUBTED`.
 
     Columns: rank (from 1), file (str), class, given (0 or 1), kind ("wrong" or "missing"), probability (that the given
-    entry is wrong), row and column (of `labels`). Of equal probabilities the first image comes first.
+    entry is wrong), row and column (of the labels). Of equal probabilities the first image comes first.
     """
-    scores = suspicion(labels, posterior)
-    chosen = scores >= least
-    if trusted is not None:
-        chosen &= ~trusted[:, None]
-    row, column = (index.numpy() for index in chosen.nonzero(as_tuple=True))
+    scores = suspicion(data.labels, posterior)
+    chosen = (scores >= DOUBTED) & ~data.trusted[:, None]
     scores = scores[chosen].numpy()
     order = np.argsort(-scores, kind="stable")
-    row, column, scores = row[order], column[order], scores[order]
-    given = labels.numpy()[row, column]
-    named = pd.Categorical.from_codes(column, [str(name) for name in classes])
+    row, column = (index.numpy()[order] for index in chosen.nonzero(as_tuple=True))
+    given, scores = data.labels.numpy()[row, column].astype(np.int64), scores[order]
     return pd.DataFrame(
         {
             "rank": np.arange(1, len(row) + 1),
-            "file": np.array([str(file) for file in files], dtype=object)[row],
-            "class": named,
-            "given": given.astype(np.int64),
-            "kind": pd.Categorical.from_codes(1 - given.astype(np.int64), KINDS),
+            "file": np.array([str(file) for file in data.files], dtype=object)[row],
+            "class": pd.Categorical.from_codes(column, list(data.classes)),
+            "given": given,
+            "kind": pd.Categorical.from_codes(1 - given, KINDS),
             "probability": scores,
             "row": row,
             "column": column,

@@ -122,12 +122,7 @@ class Review:
     def undo(self) -> Decision | None:
         """Take back the last decision of the file and return it; None where there is none."""
         taken: Log = []
-
-        def without_last(log: Log) -> Log:
-            taken.extend(log[-1:])
-            return log[:-1]
-
-        self._log = write(self.path, without_last)
+        self._log = write(self.path, lambda log: taken.extend(log[-1:]) or log[:-1])
         return taken[0] if taken else None
 
     def row(self, file: str, name: str) -> int | None:

@@ -73,9 +73,8 @@ class Reviewer:
         self.grid = Grid(classes=list(cleaned.classes))
         self._made_on: dict[Decision, int] = {}  # the row of the card, of decisions of this session
         self.page = self._first_open()
-        self.widget = self._arranged()
         self.update()
-        self._connect()
+        self.widget = self._arranged()
 
     # --- what is shown ---------------------------------------------------------------------------------------------
 
@@ -227,14 +226,6 @@ class Reviewer:
         counts = self.review.table["class"].value_counts().to_dict()
         return [("all", ""), *[(f"{name} ({counts[name]:,})", name) for name in sorted(counts) if counts[name]]]
 
-    def _connect(self) -> None:
-        for control in (self.show, self.kind, self.label):
-            control.observe(self._moved, "value")
-        self.buttons["previous"].on_click(lambda _: self.turn(-1))
-        self.buttons["next"].on_click(lambda _: self.turn(1))
-        self.buttons["undo"].on_click(lambda _: self.undo())
-        self.grid.on_msg(self._asked)
-
     def _moved(self, change) -> None:
         with self.status.shown():
             self.page = self._first_open()
@@ -253,11 +244,16 @@ class Reviewer:
                 self.turn(by)
 
     def _arranged(self) -> ipywidgets.VBox:
-        parts = {"show": self.show, "kind": self.kind, "class": self.label} | self.buttons
-        parts |= {"page": self.where}
-        for name, part in (parts | {"status": self.status, "summary": self.summary}).items():
+        """All parts, each with its class, and what they do."""
+        choices = {"show": self.show, "kind": self.kind, "class": self.label}
+        parts = choices | self.buttons | {"page": self.where}
+        controls = ipywidgets.Box(list(parts.values()), layout={"flex_flow": "row wrap"})
+        whole = ipywidgets.VBox([self.summary, controls, self.status, self.grid])
+        for name, part in (parts | {"status": self.status, "summary": self.summary, "review": whole}).items():
             part.add_class(f"galc-{name}")
-        rows = [ipywidgets.Box(list(parts.values()), layout={"flex_flow": "row wrap"}), self.status, self.grid]
-        whole = ipywidgets.VBox([self.summary, *rows])
-        whole.add_class("galc-review")
+        for control in choices.values():
+            control.observe(self._moved, "value")
+        for name, do in {"previous": lambda: self.turn(-1), "next": lambda: self.turn(1), "undo": self.undo}.items():
+            self.buttons[name].on_click(lambda _, do=do: do())
+        self.grid.on_msg(self._asked)
         return whole

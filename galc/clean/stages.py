@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from galc import store
-from galc.clean import intervals as estimate
+from galc.clean import intervals
 from galc.clean.result import ENOUGH
 from galc.data.dataset import Dataset
 from galc.data.split import Split
@@ -76,7 +76,7 @@ class OwnStages:
         """A first estimate of the noise."""
         if not self.calibrates:
             return anchors(self.general.given_probability, self.given.labels)
-        return estimate.first(self.general.clean_posterior[self.split.silver], self.general.silver_labels)
+        return intervals.first(self.general.clean_posterior[self.split.silver], self.general.silver_labels)
 
     @cached_property
     def sources(self) -> Tensor:
@@ -88,8 +88,8 @@ class OwnStages:
         forward = corrected(BCE, by_matrix(ForwardBCE, Estimate.of(self.start)))
         known = self.known(self._beside(self._in_context(0, self.start, self.given.labels.float(), forward)))
         silver, targets = self.split.silver, self.given.labels.float()
-        noise = estimate.first(known[silver], self.general.silver_labels, self.calibrates)
-        targets[silver] = estimate.posterior(known[silver], self.general.silver_labels, noise)
+        noise = intervals.first(known[silver], self.general.silver_labels, self.calibrates)
+        targets[silver] = intervals.posterior(known[silver], self.general.silver_labels, noise)
         return self.second_round(noise, targets, plain(BCE))
 
     @property

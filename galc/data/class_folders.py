@@ -129,7 +129,7 @@ def write(source: Path, _: Path, wanted: Mapping[Path, Sequence[str]], __: objec
             first = own if own in names else names[0]
             place = Path(first, *(rest if first == own else (own, *rest)))  # two folders may have the same file name
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            _link(file, folder / place)
+            link(file, folder / place)
             if others := [name for name in names if name != first]:
                 tags[str(place)] = others
         if tags:
@@ -139,7 +139,10 @@ def write(source: Path, _: Path, wanted: Mapping[Path, Sequence[str]], __: objec
     return target
 
 
-def _link(file: Path, target: Path) -> None:
+def link(file: str | Path, target: str | Path) -> None:
+    """A second name of the same file where the disk can do that, else a copy; what is there stays."""
+    if os.path.exists(target):
+        return
     try:
         os.link(file, target)
     except OSError:

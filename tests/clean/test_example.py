@@ -9,10 +9,10 @@ import torch
 from cleaned import example as made_up
 
 from galc import store
-from galc.clean import example
 from galc.clean.example import corrupted, judged, places
 from galc.clean.result import Cleaned, Rates
 from galc.data import coco
+from galc.data.class_folders import link
 from galc.data.load import load
 
 
@@ -67,7 +67,7 @@ def test_trusted_images_of_ones_own_are_taken(copy):
 def test_where_the_disk_knows_no_second_names_images_are_copied(copy, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
     (tmp_path / "a").write_bytes(b"1")
-    example._link(str(tmp_path / "a"), str(tmp_path / "b"))
+    link(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == b"1"
 
 

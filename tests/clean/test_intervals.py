@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from galc.clean import intervals as estimate
+from galc.clean import intervals
 from galc.clean.intervals import Rates
 from galc.clean.stages import InContext, anchors, as_noisy, heard
 from galc.estimators.label_sets import LabelSets
@@ -25,7 +25,7 @@ def world(images: int, noise: Noise, seed: int = 0, sharp: float = 4.0):
 def test_known_noise_is_found_and_the_interval_holds_it():
     noise = Noise.of(pair_flip(SIZE, 0.3))
     sources, labels, trusted, true = world(2000, noise)
-    found = estimate.estimate(sources, labels, trusted, replicates=8)
+    found = intervals.estimate(sources, labels, trusted, replicates=8)
     assert float((found.noise.transition - noise.transition).abs().max()) < 0.08
     for rates in (found.transition, found.wrong, found.missing, found.removed, found.added):
         assert ((rates.low <= rates.estimate) & (rates.estimate <= rates.high)).all()
@@ -44,7 +44,7 @@ def test_without_trusted_images_missing_labels_do_not_pass_for_no_noise():
     noise = Noise(torch.eye(SIZE).double(), torch.full((SIZE,), 0.3).double(), torch.zeros(SIZE).double())
     sources, labels, trusted, _ = world(4000, noise)
     known = 0.85 * sources[0, ~trusted].sigmoid()
-    found = estimate.first(known, labels[~trusted], checked=False)
+    found = intervals.first(known, labels[~trusted], checked=False)
     assert float(found.removed.mean()) > 0.15 and float(found.transition.diagonal().mean()) > 0.99
 
 
@@ -53,7 +53,7 @@ def test_fewer_images_leave_wider_intervals():
     widths = []
     for images in (400, 3000):
         sources, labels, trusted, _ = world(images, noise)
-        found = estimate.estimate(sources, labels, trusted, replicates=6)
+        found = intervals.estimate(sources, labels, trusted, replicates=6)
         widths.append(float((found.wrong.high - found.wrong.low).mean()))
     assert widths[0] > 1.3 * widths[1]
 
@@ -63,11 +63,11 @@ def test_drawn_calibrations_vary_as_the_posterior_of_their_biases():
     logits = torch.stack([torch.zeros(400), torch.full((400,), -9.0)], 1)
     labels = torch.stack([torch.arange(400) % 2 == 0, torch.arange(400) < 0], 1)
     every, generator = torch.arange(400), torch.Generator().manual_seed(0)
-    fitted = estimate._calibrated(logits[None], labels, every, every[:1]).logit()[0]
-    draws = [estimate._calibrated(logits[None], labels, every, every[:1], generator).logit()[0] for _ in range(100)]
+    fitted = intervals._calibrated(logits[None], labels, every, every[:1]).logit()[0]
+    draws = [intervals._calibrated(logits[None], labels, every, every[:1], generator).logit()[0] for _ in range(100)]
     spread = (torch.stack(draws) - fitted).double().std(0)
     unsure = 400 * fitted.sigmoid().double() * (1 - fitted.sigmoid().double())
-    expected = estimate.RIDGE**0.5 / (estimate.RIDGE + unsure)
+    expected = intervals.RIDGE**0.5 / (intervals.RIDGE + unsure)
     assert spread.tolist() == pytest.approx(expected.tolist(), rel=0.25) and float(spread[1] / spread[0]) > 10
 
 
@@ -75,15 +75,15 @@ def test_more_images_than_are_drawn_do_not_narrow_what_the_trusted_ones_leave_op
     sources, labels, trusted, _ = world(700, Noise.of(symmetric(SIZE, 0.3)))
     widths = []
     for most in (4096, 100):
-        monkeypatch.setattr(estimate, "MOST", most)
-        found = estimate.estimate(sources, labels, trusted, replicates=5)
+        monkeypatch.setattr(intervals, "MOST", most)
+        found = intervals.estimate(sources, labels, trusted, replicates=5)
         widths.append(float((found.wrong.high - found.wrong.low).mean()))
     assert widths[1] > widths[0]
 
 
 def test_the_same_seed_gives_the_same_intervals():
     sources, labels, trusted, _ = world(300, Noise.of(symmetric(SIZE, 0.3)))
-    one, two = (estimate.estimate(sources, labels, trusted, seed=3, replicates=3) for _ in range(2))
+    one, two = (intervals.estimate(sources, labels, trusted, seed=3, replicates=3) for _ in range(2))
     assert torch.equal(one.wrong.high, two.wrong.high) and torch.equal(one.transition.low, two.transition.low)
 
 
@@ -93,9 +93,9 @@ def test_one_class_can_only_come_and_go():
     true = torch.rand(logits.shape, generator=generator) < logits.sigmoid()
     trusted = torch.arange(1500) < 300
     labels = true & ((torch.rand(true.shape, generator=generator) > 0.3) | trusted[:, None])
-    found = estimate.estimate(logits[None], labels, trusted, replicates=3)
+    found = intervals.estimate(logits[None], labels, trusted, replicates=3)
     assert found.noise.transition.tolist() == [[1.0]] and float(found.noise.removed) == pytest.approx(0.3, abs=0.06)
-    posterior = estimate.posterior(logits.sigmoid(), labels, found.noise)
+    posterior = intervals.posterior(logits.sigmoid(), labels, found.noise)
     assert posterior.shape == (1500, 1) and (posterior[labels & (logits > 2)] > 0.9).all()
 
 
@@ -103,7 +103,7 @@ def test_the_posterior_is_that_of_the_label_sets():
     noise = Noise.of(symmetric(SIZE, 0.3))
     sources, labels, _, _ = world(50, noise)
     known = sources[0].sigmoid()
-    assert torch.equal(estimate.posterior(known, labels, noise), LabelSets(known, labels).posterior(noise))
+    assert torch.equal(intervals.posterior(known, labels, noise), LabelSets(known, labels).posterior(noise))
 
 
 # --- without trusted images ----------------------------------------------------------------------------------------
@@ -169,16 +169,18 @@ def rates(low: float, estimate: float, high: float, size: int = 3) -> Rates:
 def test_more_images_are_asked_for_where_the_interval_is_wide():
     own = torch.tensor([[1, 1, 0]]).bool().expand(10, 3)
     narrow, wide = rates(0.1, 0.2, 0.3), rates(0.0, 0.3, 0.6)
-    assert estimate.more_images(narrow, own).tolist() == [0, 0, 0]
-    assert estimate.more_images(wide, own).tolist() == [30, 30, 4]  # half the width takes four times as many
+    assert intervals.more_images(narrow, own).tolist() == [0, 0, 0]
+    assert intervals.more_images(wide, own).tolist() == [30, 30, 4]  # half the width takes four times as many
 
 
 def test_advice_names_the_classes_and_says_what_is_lost_without_trusted_images():
     labels = torch.tensor([[1, 1, 0]]).bool().expand(40, 3)
     some = torch.arange(40) < 30
-    said = estimate.advice(labels, some, ("cat", "dog", "eel"), 20, rates(0.0, 0.3, 0.6), rates(0.1, 0.2, 0.3))
+    said = intervals.advice(labels, some, ("cat", "dog", "eel"), 20, rates(0.0, 0.3, 0.6), rates(0.1, 0.2, 0.3))
     assert said[0] == "No trusted image shows eel: what is said of them is borrowed from the other classes."
     assert "The rates of 3 classes are uncertain by more than 15%" in said[1] and "cat (90 more)" in said[1]
-    (alone,) = estimate.advice(labels, some & False, ("a", "b", "c"), 20, rates(0, 0, 0), rates(0, 0, 0))
+    (alone,) = intervals.advice(labels, some & False, ("a", "b", "c"), 20, rates(0, 0, 0), rates(0, 0, 0))
     assert alone.startswith("There are no trusted images") and "noisy labels alone" in alone
-    assert "only 5 trusted images" in estimate.advice(labels, torch.arange(40) < 5, "abc", 20, *[rates(0, 0, 0)] * 2)[0]
+    assert (
+        "only 5 trusted images" in intervals.advice(labels, torch.arange(40) < 5, "abc", 20, *[rates(0, 0, 0)] * 2)[0]
+    )

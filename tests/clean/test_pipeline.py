@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from galc.clean import pipeline as run
+from galc.clean.classifier import card
 from galc.clean.pipeline import Cleaning
 from galc.clean.stages import OwnStages
 from galc.data.dataset import Dataset
@@ -76,6 +77,12 @@ def test_each_stage_is_computed_again_only_where_what_it_uses_changes(noisy, by_
     longer = Cleaning(noisy[0], log=said.append, **MODEL, **SMALL | {"epochs": 3})  # of the classifier alone
     assert torch.equal(longer.result().posterior, cleaned.posterior)
     assert not [text for text in said if "cross-fitting" in text]
+
+
+def test_the_model_card_names_the_components_there_are_not_those_asked_for(noisy, by_colour):
+    cleaning = Cleaning(noisy[0], **MODEL | {"components": 999}, **SMALL | {"epochs": 1, "fold_epochs": 1})
+    cleaned = cleaning.result()
+    assert "hidden layer of 32 units on 192 principal components" in card(cleaning.classifier(cleaned), cleaned)
 
 
 def test_settings_that_a_cleaning_does_not_obey_are_refused_by_name(noisy):
