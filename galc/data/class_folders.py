@@ -48,7 +48,7 @@ def read(path: Path, _: Path, name: str, *, folders_are_classes: bool = False) -
             if file not in rows:
                 raise ValueError(f"{tags}: image {str(file)!r} is in no class's folder; put it there, or drop its row")
             rows[file] += [one for one in names if one not in rows[file]]
-    empty = [folder.name for folder in _folders(path) if not any(folder in file.parents for file in rows)]
+    empty = sorted({folder.name for folder in _folders(path)} - {names[0] for names in rows.values()})
     notes = []
     if others:
         kinds = shorten(f"{ending} ({times:,})" for ending, times in sorted(others.items()))

@@ -20,15 +20,11 @@ SEPARATORS = {",": "commas", ";": "semicolons", " ": "blanks"}  # that people us
 
 
 class Row(NamedTuple):
-    """A row of a file: as it stands there, which may be several lines; the number of its last line; its cells."""
+    """A row of a file: as it stands there, which may be several lines; where that is; its cells."""
 
     raw: str
-    line: int
+    where: str
     cells: list[str]
-
-    @property
-    def filled(self) -> bool:
-        return any(self.cells)
 
 
 def read(
@@ -53,31 +49,28 @@ def read(
         raise ValueError(f"{path}: no column {trusted_column!r} beside image; it has: {', '.join(header[1:])}")
     columns = [one for one in header[1:] if one != trusted_column]
     found = labels(header, rows, columns, path, classes or ())
-    if named := columns == ["labels"]:
-        classes = sorted(set().union(*found)) if classes is None else classes
-    elif missing := sorted(set(classes or ()) - set(columns)):
+    if columns != ["labels"] and (missing := sorted(set(classes or ()) - set(columns))):
         raise ValueError(f"{path}: no column for class {shorten(missing)}; add it")
-    classes = columns if classes is None else classes
+    if classes is None:
+        classes = sorted(set().union(*found)) if columns == ["labels"] else columns
     known = set(classes)
     for row, its in zip(rows, found, strict=True):
         if unknown := [one for one in its if one not in known]:
             close = difflib.get_close_matches(unknown[0], classes, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"the classes are {shorten(classes)}"
-            raise ValueError(f"{path}, row {row.line}: unknown class {unknown[0]!r}; {hint}")
+            raise ValueError(f"{row.where}: unknown class {unknown[0]!r}; {hint}")
     trusted = None
     if trusted_column is not None:
-        marked = [_marked(row, header, [trusted_column], f"{path}, row {row.line}", ("0", "1", "")) for row in rows]
-        trusted = torch.tensor([bool(one) for one in marked])
-    missing = sum(named and row.cells[header.index("labels")].strip() in NO_LABEL[1:] for row in rows)
-    notes = (f"{missing:,} cells with nan are no label",) if missing else ()
-    return from_names(
-        name, dict(zip(files(rows, images, path), found, strict=True)), classes, trusted=trusted, notes=notes
-    )
+        trusted = torch.tensor([bool(its) for its in _marked(header, rows, [trusted_column], ("0", "1", ""))])
+    nothing = sum(row.cells[-1].strip() in NO_LABEL[1:] for row in rows) if header[1:] == ["labels"] else 0
+    notes = (f"{nothing:,} cells with nan are no label",) if nothing else ()
+    pairs = zip(files(rows, images, path), found, strict=True)
+    return from_names(name, dict(pairs), classes, trusted=trusted, notes=notes)
 
 
 def table(path: Path, encoding: str = "utf-8-sig") -> tuple[list[str], list[Row]]:
     """The checked header, and the rows below it; empty lines are left out."""
-    filled = [row for row in _rows(_text(path, encoding)[1], path) if row.filled]
+    filled = [row for row in _rows(_text(path, encoding)[1], path) if any(row.cells)]
     if not filled:
         raise ValueError(f"{path} is empty; its first line must be image,labels or image,CLASS,CLASS,...")
     header, rows = [cell.strip() for cell in filled[0].cells], filled[1:]
@@ -86,13 +79,11 @@ def table(path: Path, encoding: str = "utf-8-sig") -> tuple[list[str], list[Row]
     refuse_duplicates(header, f"{path}: column", "keep one of them")
     for row in rows:
         if len(row.cells) != len(header):
-            raise ValueError(
-                f"{path}, row {row.line}: {len(row.cells)} cells under {len(header)} columns; quote or add cells"
-            )
+            raise ValueError(f"{row.where}: {len(row.cells)} cells under {len(header)} columns; quote or add cells")
     return header, rows
 
 
-def _text(path: Path, encoding: str) -> tuple[bytes, str]:
+def _text(path: Path, encoding: str = "utf-8-sig") -> tuple[bytes, str]:
     """The byte-order mark of a file, and its text."""
     try:
         content = path.read_bytes()
@@ -108,16 +99,11 @@ def _text(path: Path, encoding: str) -> tuple[bytes, str]:
 
 def _rows(text: str, path: Path) -> Iterator[Row]:
     taken: list[str] = []
-
-    def lines() -> Iterator[str]:
-        for line in io.StringIO(text, newline=""):
-            taken.append(line)
-            yield line
-
-    reader = csv.reader(lines(), strict=True)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader((taken.append(line) or line for line in lines), strict=True)
     try:
         for cells in reader:
-            yield Row("".join(taken), reader.line_num, cells)
+            yield Row("".join(taken), f"{path}, row {reader.line_num}", cells)
             taken.clear()
     except csv.Error as error:
         raise ValueError(f"{path} is no valid CSV ({error}); check the quotes") from error
@@ -125,7 +111,7 @@ def _rows(text: str, path: Path) -> Iterator[Row]:
 
 def files(rows: list[Row], images: Path, path: Path) -> list[Path]:
     """The image of each row. Raises ValueError for one that is named twice."""
-    found = [inside(images, row.cells[0].strip(), f"{path}, row {row.line}") for row in rows]
+    found = [inside(images, row.cells[0].strip(), row.where) for row in rows]
     refuse_duplicates(found, f"{path}: image", "merge its rows into one")
     return found
 
@@ -138,19 +124,31 @@ def labels(
     ``known`` names are one each, whatever is in them.
     """
     if columns != ["labels"]:
-        return [_marked(row, header, columns, f"{path}, row {row.line}") for row in rows]
+        return _marked(header, rows, columns)
     place, found = header.index("labels"), []
     for row in rows:
-        its, where = _split(row.cells[place], known), f"{path}, row {row.line}"
+        found.append(its := _split(row.cells[place], known))
         if "" in its:
-            raise ValueError(f"{where}: an empty class name in {row.cells[place]!r}; separate names by one |")
-        refuse_duplicates(its, f"{where}: class", "name it once")
-        found.append(its)
+            raise ValueError(f"{row.where}: an empty class name in {row.cells[place]!r}; separate names by one |")
+        refuse_duplicates(its, f"{row.where}: class", "name it once")
     if joined := _joined(found, known):
         raise ValueError(
             f"{path}: names seem to be separated by {joined[0]}, e.g. {joined[1]!r}; separate them by |, as in "
             "cat|dog. (Where each of these is one class, name all classes: classes= in Python.)"
         )
+    return found
+
+
+def _marked(
+    header: list[str], rows: list[Row], columns: Sequence[str], values: Sequence[str] = ("0", "1")
+) -> list[list[str]]:
+    """For each row those of the ``columns`` that have a 1."""
+    places, found = [(header.index(name), name) for name in columns], []
+    for row in rows:
+        cells = {name: row.cells[place].strip() for place, name in places}
+        if wrong := [name for name, value in cells.items() if value not in values]:
+            raise ValueError(f"{row.where}, column {wrong[0]!r}: the value must be 0 or 1, got {cells[wrong[0]]!r}")
+        found.append([name for name, value in cells.items() if value == "1"])
     return found
 
 
@@ -181,17 +179,6 @@ def _joined(rows: Collection[Sequence[str]], known: Collection[str] = ()) -> tup
     return None
 
 
-def _marked(
-    row: Row, header: list[str], columns: Sequence[str], where: str, values: Sequence[str] = ("0", "1")
-) -> list[str]:
-    """Those of the ``columns`` that have a 1."""
-    cells = {name: row.cells[header.index(name)].strip() for name in columns}
-    for name, value in cells.items():
-        if value not in values:
-            raise ValueError(f"{where}, column {name!r}: the value must be 0 or 1, got {value!r}")
-    return [name for name, value in cells.items() if value == "1"]
-
-
 def write(
     source: Path, images: Path, wanted: Mapping[Path, Sequence[str]], classes: Collection[str], target: Path
 ) -> Path:
@@ -199,14 +186,11 @@ def write(
 
     Columns, their order, line ends and rows that do not change stay as they are, byte for byte.
     """
-    mark, text = _text(source, "utf-8-sig")
-    out, header = [], None
+    mark, text = _text(source)
+    out, header = [], table(source)[0]
     for row in _rows(text, source):
-        if header is None or not row.filled:
-            header = [cell.strip() for cell in row.cells] if header is None and row.filled else header
-            out.append(row.raw)
-            continue
-        file = inside(images, row.cells[0], str(source))
+        body = any(row.cells) and [cell.strip() for cell in row.cells] != header
+        file = inside(images, row.cells[0], row.where) if body else None
         changed = _changed(header, row.cells, wanted[file], classes) if file in wanted else row.cells
         out.append(row.raw if changed == row.cells else _line(changed, row.raw[len(row.raw.rstrip("\r\n")) :]))
     with store.atomic(target) as temporary:

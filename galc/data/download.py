@@ -233,5 +233,7 @@ def command(name: str, root: str | None = None) -> None:
     Raises OSError or ValueError that says what to do.
     """
     folder = store.typed(root) if root else data_folder(name)
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is a file; choose another --root")
     FETCH[name](folder)
     print(f"{name} is complete in {folder}")
