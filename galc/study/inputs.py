@@ -239,6 +239,8 @@ def principal_components(train: np.ndarray, test: np.ndarray, components: int, d
         most = min(train.shape)
         if components > most:
             raise ValueError(f"parameter 'components' = {components}: at most {most}, the features' rank")
+        if (train == train[0]).all():
+            raise ValueError(f"all {len(train):,} images look the same to the backbone: one picture under many names?")
         scaler, pca = StandardScaler(), PCA(components, svd_solver="covariance_eigh")
         pca.fit(scaler.fit_transform(train.astype(np.float64)))
         variance = pca.explained_variance_.mean() * (len(train) - 1) / (len(train) - ddof)

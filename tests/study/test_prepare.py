@@ -199,3 +199,8 @@ def test_only_the_latest_data_sets_stay_in_memory(tiny):
         _ = inputs.Inputs(checked(tiny | {"components": components})).data
     again = inputs.Inputs(checked(tiny)).data
     assert again is not first and again.digest == first.digest
+
+
+def test_one_picture_under_many_names_is_said_to_be_one():
+    with pytest.raises(ValueError, match="all 30 images look the same to the backbone: one picture under many names"):
+        principal_components(np.ones((30, 4), np.float32), np.ones((2, 4), np.float32), 2)
