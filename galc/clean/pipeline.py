@@ -44,14 +44,12 @@ def load(
 
     ``trusted_column`` names a 0/1 column of a CSV that marks trusted images. Raises ValueError or FileNotFoundError.
     """
-    options: dict = {} if images is None else {"images": images}
     if trusted_column is not None:
         if not str(source).lower().endswith(".csv"):
             raise ValueError(f"a trusted column is one of a CSV; {source} is none: pass the trusted images as a file")
         if trusted_column == "image":
             raise ValueError("--trusted-column image: that column names the images; pass one of 0 and 1")
-        options["trusted_column"] = trusted_column
-    given = data.load(source, **options)
+    given = data.load(source, images=images, trusted_column=trusted_column)
     given = trusted.with_trusted(given, trusted_file, data.image_folder(source, images))
     for file in given.files:
         if not file.is_file():

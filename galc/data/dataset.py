@@ -177,14 +177,12 @@ def refuse_half_characters(name: str, what: str) -> None:
 
 def refuse_long(path: str, where: str) -> None:
     """Raise ValueError for a path, or a part of one, that is longer than the system can open."""
-    if len(os.fsencode(path)) <= SHORT:
-        return
     try:
-        os.lstat(path)
+        if len(os.fsencode(path)) > SHORT:
+            os.lstat(path)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            longest = max(map(len, map(os.fsencode, path.split(os.sep))))
             raise ValueError(
-                f"{where}: the image path {path[-60:]!r} (its end) is longer than the system allows, {len(path):,} "
-                f"characters in all and up to {longest:,} bytes between two slashes; shorten it and rename the file"
+                f"{where}: the image path {path[-60:]!r} (its end, of {len(path):,} characters) is longer than the "
+                "system allows; shorten it and rename the file"
             ) from error

@@ -36,23 +36,16 @@ class Archive:
 
 # The official site publishes no checksums. These are the ones that TensorFlow Datasets recorded
 # (tensorflow_datasets/url_checksums/coco.txt); torchvision's prototype data sets state the same.
-COCO2014 = (
-    Archive(
-        "http://images.cocodataset.org/annotations/annotations_trainval2014.zip",
-        252_872_794,
-        "031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009",
-    ),
-    Archive(
-        "http://images.cocodataset.org/zips/val2014.zip",
-        6_645_013_297,
-        "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
-    ),
-    Archive(
-        "http://images.cocodataset.org/zips/train2014.zip",
-        13_510_573_713,
-        "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
-    ),
-)
+SITE = "http://images.cocodataset.org"
+COCO2014 = tuple(
+    Archive(f"{SITE}/{name}", size, sha256)
+    for name, size, sha256 in (
+        ("annotations/annotations_trainval2014.zip", 252_872_794,
+         "031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009"),
+        ("zips/val2014.zip", 6_645_013_297, "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0"),
+        ("zips/train2014.zip", 13_510_573_713, "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775"),
+    )
+)  # fmt: skip
 
 
 def data_folder(name: str) -> Path:
@@ -96,22 +89,22 @@ def fetch(
 
 def _verify(path: Path, sha256: str | None, md5: str | None, size: int | None) -> str:
     """The sha256 of a file. Raises ValueError if its size or a given checksum differs."""
-    checks = [("size", size, path.stat().st_size)]
-    sha, md = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file, _bar(f"checking {path.name}", path.stat().st_size) as shown:
+    have, sums = path.stat().st_size, {"sha256": hashlib.sha256()}
+    if md5:
+        sums["md5"] = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file, _bar(f"checking {path.name}", have) as shown:
         while block := file.read(BLOCK):
-            sha.update(block)
-            if md5:
-                md.update(block)
+            for one in sums.values():
+                one.update(block)
             shown.update(len(block))
-    checks += [("sha256", sha256, sha.hexdigest()), ("md5", md5, md.hexdigest())]
-    for kind, expected, seen in checks:
-        if expected is not None and expected != seen:
+    seen = {"size": have} | {name: one.hexdigest() for name, one in sums.items()}
+    for kind, expected in (("size", size), ("sha256", sha256), ("md5", md5)):
+        if expected is not None and expected != seen[kind]:
             raise ValueError(
-                f"{path.name}: {kind} is {seen}, expected {expected}; the file is damaged or has been replaced: "
+                f"{path.name}: {kind} is {seen[kind]}, expected {expected}; the file is damaged or has been replaced: "
                 f"delete {path} if it is still there and run the command again"
             )
-    return sha.hexdigest()
+    return seen["sha256"]
 
 
 def _transfer(url: str, part: Path, size: int | None, retries: int, wait: float) -> None:

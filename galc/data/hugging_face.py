@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 INFO, STATE, DICT = "dataset_info.json", "state.json", "dataset_dict.json"
 ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
 SPLITS = {"train": ("train",), "test": ("test", "validation", "val")}
+LISTS = ("Sequence", "List", "LargeList")
 AGAIN = "save the data set again"
 
 
@@ -50,7 +51,7 @@ def read(path: Path, _: Path, name: str, *, label_column: str | None = None) -> 
     """
     tables, features = _tables(path)
     column = _label_column(features, label_column, path)
-    classes = _class_names(features[column])
+    classes = _kind(features[column])[1]
     values = [value for table in tables for value in table[column].to_pylist()]
     for n, row in enumerate(values):
         for value in _list(row) if classes else ():
@@ -121,43 +122,39 @@ def _json(path: Path) -> dict:
     return value
 
 
-def _inner(feature: object) -> dict | None:
-    """The type inside of a list, in any of the ways that versions of ``datasets`` write it; None for no list."""
-    if isinstance(feature, list):
-        return feature[0] if feature and isinstance(feature[0], dict) else None
-    if isinstance(feature, dict) and feature.get("_type") in ("Sequence", "List", "LargeList"):
-        return feature.get("feature") if isinstance(feature.get("feature"), dict) else None
-    return None
-
-
-def _class_names(feature: object) -> list[str] | None:
-    """The names of a class label or a list of them; None for texts."""
-    own = _inner(feature) or feature
-    named = isinstance(own, dict) and own.get("_type") == "ClassLabel" and isinstance(own.get("names"), list)
-    return list(map(str, own["names"])) if named else None
+def _kind(feature: object) -> tuple[bool, list[str] | None, bool]:
+    """Whether a column holds lists, in any of the ways that versions of ``datasets`` write them; the names of its
+    classes, or None; whether it holds texts."""
+    lists = isinstance(feature, list) or (isinstance(feature, dict) and feature.get("_type") in LISTS)
+    own = (feature[:1] or [None])[0] if isinstance(feature, list) else feature.get("feature") if lists else feature
+    if not isinstance(own, dict):
+        return False, None, False
+    names = own.get("names") if own.get("_type") == "ClassLabel" else None
+    texts = own.get("_type") == "Value" and own.get("dtype") == "string"
+    return lists, list(map(str, names)) if isinstance(names, list) else None, texts
 
 
 def _label_column(features: dict, wanted: str | None, part: Path) -> str:
-    """The column of the labels."""
+    """The column of the labels: the one that is ``wanted``, or the only one of the first kind that there is."""
     if wanted is not None:
         if wanted not in features:
             raise ValueError(f"{part} has no column {wanted!r}; it has: {', '.join(features)}")
         return wanted
-    text = lambda f: isinstance(f, dict) and f.get("_type") == "Value" and f.get("dtype") == "string"  # noqa: E731
+    kinds = {name: _kind(feature) for name, feature in features.items()}
     ways = [
-        [name for name, f in features.items() if _inner(f) is not None and _class_names(f) is not None],
-        [name for name, f in features.items() if text(_inner(f))],
-        [name for name, f in features.items() if _inner(f) is None and _class_names(f) is not None],
+        [name for name, (lists, classes, _) in kinds.items() if lists and classes is not None],
+        [name for name, (lists, _, texts) in kinds.items() if lists and texts],
+        [name for name, (lists, classes, _) in kinds.items() if not lists and classes is not None],
     ]
-    for found in ways:
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise ValueError(
-                f"{part} has several columns of labels: {', '.join(found)}; save it with one of them, or name it "
-                "(label_column= in Python)"
-            )
-    raise ValueError(f"{part} has no column of class labels or of lists of texts; it has: {', '.join(features)}")
+    found = next(filter(None, ways), [])
+    if len(found) > 1:
+        raise ValueError(
+            f"{part} has several columns of labels: {', '.join(found)}; save it with one of them, or name it "
+            "(label_column= in Python)"
+        )
+    if not found:
+        raise ValueError(f"{part} has no column of class labels or of lists of texts; it has: {', '.join(features)}")
+    return found[0]
 
 
 def _files(part: Path, tables: list["pa.Table"], features: dict) -> list[Path]:
@@ -184,7 +181,7 @@ def _written(folder: Path, n: int, content: bytes) -> Path:
     return path
 
 
-def write(source: Path, _: Path, wanted: Mapping[Path, Sequence[str]], __: object, target: Path) -> Path:
+def write(source: Path, images: Path, wanted: Mapping[Path, Sequence[str]], _: object, target: Path) -> Path:
     """Arrow files with the column of labels anew, all other columns, types and files as they were.
 
     A column of single labels cannot hold two of them: then all labels go to labels.csv beside ``target``.
@@ -192,14 +189,14 @@ def write(source: Path, _: Path, wanted: Mapping[Path, Sequence[str]], __: objec
     pa = needs("pyarrow", "study")
     tables, features = _tables(source)
     column = _label_column(features, None, source)
-    single = _inner(features[column]) is None
-    if single and any(len(names) > 1 for names in wanted.values()):
+    lists, classes, _ = _kind(features[column])
+    if not lists and any(len(names) > 1 for names in wanted.values()):
         return csv.write_new({str(file): names for file, names in wanted.items()}, target.parent / "labels.csv")
-    classes, order = _class_names(features[column]), iter(_files(source, tables, features))
+    order = iter(_files(source, tables, features))
     with whole_folder(target) as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)
         for file, table in zip(_arrow_files(source), tables, strict=True):
-            values = [_changed(old, wanted.get(next(order)), classes, single) for old in table[column].to_pylist()]
+            values = [_changed(old, wanted.get(next(order)), classes, lists) for old in table[column].to_pylist()]
             place = table.schema.get_field_index(column)
             field = table.schema.field(column)
             table = table.set_column(place, field, pa.array(values, field.type))
@@ -210,11 +207,11 @@ def write(source: Path, _: Path, wanted: Mapping[Path, Sequence[str]], __: objec
     return target
 
 
-def _changed(old: object, names: Sequence[str] | None, classes: list[str] | None, single: bool) -> object:
+def _changed(old: object, names: Sequence[str] | None, classes: list[str] | None, lists: bool) -> object:
     """The labels of a row as its column has them, the old ones first; ``names`` None: as they are."""
     had = _as_names(old, classes)
     if names is None or set(had) == set(names):
         return old
     ordered = [name for name in had if name in names] + [name for name in names if name not in had]
     values = [classes.index(name) for name in ordered] if classes else ordered
-    return (values[0] if values else None) if single else values
+    return values if lists else next(iter(values), None)

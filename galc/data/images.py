@@ -13,7 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO
@@ -182,24 +182,28 @@ def decode(data: Dataset, size: int, workers: int | None = None) -> np.ndarray:
             return images
         check_images(data, workers)
         store.remove_left_over(path.parent, "*.part*", WEEK)
-        part = path.with_suffix(".part")
+        part, note = path.with_suffix(".part"), path.with_suffix(".part.json")
         try:
-            _decode_to(part, data, size, workers)
+            _decode_to(part, note, data, size, workers)
+            os.replace(part, path)
+            note.unlink(missing_ok=True)
         except Exception:  # a full disk, an image that cannot be read: what is written serves nobody
-            _forget(part)
+            for file in (part, note):
+                file.unlink(missing_ok=True)
             raise
-        os.replace(part, path)
-        _forget(part)
         store.write_json(path.with_suffix(".json"), {"checksum": store.file_digest(path), "key": key})
         return np.load(path, mmap_mode="c")
 
 
-def _decode_to(part: Path, data: Dataset, size: int, workers: int | None) -> None:
-    """Write the images to ``part`` as .npy, from where an interrupted call has left it.
+def _decode_to(part: Path, note: Path, data: Dataset, size: int, workers: int | None) -> None:
+    """Write the images to ``part`` as .npy, from where an interrupted call has left it: ``note`` says how many images
+    have reached the disk for certain.
 
     Plain writes in order: on a full disk they raise, where writing through a memory map would kill the process.
     """
-    done = _certain(part)
+    done = 0
+    with suppress(OSError, ValueError, KeyError):
+        done = json.loads(note.read_text())["images"] if part.exists() else 0
     with open(part, "r+b" if done else "wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(data), 3, size, size)}
         np.lib.format.write_array_header_1_0(file, header)
@@ -211,7 +215,7 @@ def _decode_to(part: Path, data: Dataset, size: int, workers: int | None) -> Non
             done += len(batch)
             if done % (SYNC * LARGE) == 0:
                 _sync(file)
-                store.write_json(_note(part), {"images": done})
+                store.write_json(note, {"images": done})
         _sync(file)
 
 
@@ -219,23 +223,6 @@ def _sync(file: BinaryIO) -> None:
     """Return when what was written has reached the disk."""
     file.flush()
     os.fsync(file.fileno())
-
-
-def _note(part: Path) -> Path:
-    """The file that says how many images of ``part`` have reached the disk for certain."""
-    return part.with_name(part.name + ".json")
-
-
-def _certain(part: Path) -> int:
-    try:
-        return json.loads(_note(part).read_text())["images"] if part.exists() else 0
-    except (OSError, ValueError, KeyError):
-        return 0
-
-
-def _forget(part: Path) -> None:
-    for file in (part, _note(part)):
-        file.unlink(missing_ok=True)
 
 
 def _stored(path: Path) -> np.ndarray | None:

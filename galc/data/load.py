@@ -52,18 +52,14 @@ def write_like(
     All that does not change stays as it was, and so do images that are not ``wanted``. What the format cannot hold goes
     to a CSV. Written whole or not at all; returns the file or folder. ``images`` as it was passed to `load`.
     """
-    found = find(source, **_given(images))
+    found = find(source, images=images)
     target = folder / (found.name if found.path.is_dir() else found.path.name)
     return found.format.write(found.path, found.images, wanted, classes, target)
 
 
 def image_folder(source: str | Path, images: str | Path | None = None) -> Path:
     """The folder that the file names of a source start at."""
-    return find(source, **_given(images)).images
-
-
-def _given(images: str | Path | None) -> dict:
-    return {} if images is None else {"images": images}
+    return find(source, images=images).images
 
 
 class Found(NamedTuple):
@@ -77,7 +73,8 @@ class Found(NamedTuple):
 
 
 def find(source: str | Path, split: str = "train", **options) -> Found:
-    """What a source is, and how to read it. Raises as `load` does."""
+    """What a source is, and how to read it; options that are None are not given. Raises as `load` does."""
+    options = {name: value for name, value in options.items() if value is not None}
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     finder, fixed = NAMED[source] if source in NAMED else _of_path(source)
@@ -117,14 +114,11 @@ def _file(split: str, path: Path, images: str | Path | None = None) -> Found:
 def _folder(split: str, path: Path) -> Found:
     if hugging_face.is_saved(path):
         return Found(hugging_face, hugging_face.part_folder(path, split), path, path.name)
-    if _is_laid_out(path) or not class_folders.has_images(path):
+    laid_out = (path / "annotations").is_dir() or (path / "train.csv").is_file()
+    if laid_out or not class_folders.has_images(path):
         return _laid_out(path, split, f"{path.name}/{split}")
     _one_split(path, split)
     return Found(class_folders, path, path, path.name)
-
-
-def _is_laid_out(root: Path) -> bool:
-    return (root / "annotations").is_dir() or (root / "train.csv").is_file()
 
 
 def _laid_out(root: Path, split: str, name: str) -> Found:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from galc import store
 from galc.data.dataset import Dataset, shorten
 from galc.data.load import load
@@ -38,7 +36,7 @@ def with_trusted(data: Dataset, trusted: str | Path | None, images: str | Path |
         names = [name for name in names if name]
         if not names:
             raise ValueError(f"{path} names no image; write one a line, or leave it out")
-        return replace(data, trusted=_marked(data, find(data.files, names, str(path))))
+        return _marked(data, find(data.files, names, str(path)))
     return _from_annotations(data, path, images)
 
 
@@ -51,10 +49,7 @@ def _lines(path: Path) -> list[str]:
 
 def _from_annotations(data: Dataset, path: Path, images: str | Path | None) -> Dataset:
     """Images of a second annotation file are trusted, with the labels that it gives them."""
-    options: dict = {} if images is None else {"images": images}
-    if path.suffix.lower() == ".csv":
-        options["classes"] = data.classes
-    second = load(path, **options)
+    second = load(path, images=images, classes=data.classes if path.suffix.lower() == ".csv" else None)
     if unknown := sorted(set(second.classes) - set(data.classes)):
         raise ValueError(f"{path}: unknown class {shorten(unknown)}; the data has: {shorten(data.classes)}")
     if lacking := sorted(set(data.classes) - set(second.classes)):
@@ -63,21 +58,20 @@ def _from_annotations(data: Dataset, path: Path, images: str | Path | None) -> D
             "count as checked to be without them; add them to its categories if they were looked for, else pass a list "
             "of images whose labels are right as they are"
         )
-    known = {str(file): row for row, file in enumerate(data.files)}
-    names = [str(file) for file in second.files]
-    if set(names) <= set(known):
-        rows = [known[name] for name in names]
+    known = {file: row for row, file in enumerate(data.files)}
+    if known.keys() >= set(second.files):
+        rows = [known[file] for file in second.files]
     else:  # the same images may lie elsewhere
         rows = find(data.files, [file.name for file in second.files], str(path))
     labels = data.labels.clone()
     labels[rows] = second.labels[:, [second.classes.index(name) for name in data.classes]]
-    return replace(data, labels=labels, trusted=_marked(data, rows))
+    return _marked(replace(data, labels=labels), rows)
 
 
-def _marked(data: Dataset, rows: list[int]) -> torch.Tensor:
-    mask = data.trusted.clone()
-    mask[rows] = True
-    return mask
+def _marked(data: Dataset, rows: list[int]) -> Dataset:
+    trusted = data.trusted.clone()
+    trusted[rows] = True
+    return replace(data, trusted=trusted)
 
 
 def find(files: Sequence[Path], names: Sequence[str], where: str) -> list[int]:
