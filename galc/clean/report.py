@@ -24,7 +24,7 @@ from galc.clean.review import Review
 from galc.data.load import write_like
 from galc.explorer.thumbnails import UnreadableImage, data_url, inlined, thumbnail
 from galc.results.groups import percent
-from galc.sweep.page import write_page
+from galc.sweep.report import write_page
 
 LABELS, SUSPICIOUS, REPORT, GALLERY = "labels", "suspicious.csv", "report.html", "gallery.html"
 ASSETS = Path(__file__).parent

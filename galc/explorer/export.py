@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from galc import plots, store
+from galc.estimators.errors import row_errors
 from galc.explorer.figure import Scene
-from galc.results.matrices import row_errors
 
 KINDS = ("png", "svg", "csv")
 

@@ -10,9 +10,9 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
+from galc.estimators.errors import row_errors
 from galc.plots.style import BLUE, method_styles, panels, style
 from galc.results import matrices as confusion
-from galc.results.matrices import row_errors
 
 FLOOR = 1e-3  # smaller probabilities share the darkest colour: symmetric noise of 8 % over 80 classes is just above it
 

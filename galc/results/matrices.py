@@ -8,9 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
+
+from galc.estimators import algorithm_1
+from galc.estimators.errors import row_errors
 
 SCALES = {"raw": "as estimated", "sigmoid": "sigmoid", "rows": "rows sum to 1"}
 ORDERS = ("data set", "frequency", "supercategory", "clustering")
@@ -28,16 +32,8 @@ def checked(matrix: ArrayLike, size: int, what: str, finite: bool = True) -> np.
 
 
 def scaled(matrix: np.ndarray, scale: str) -> np.ndarray:
-    """A matrix (K, K) on a scale of `galc.estimators.algorithm_1.algorithm_1`. Raises ValueError for another one."""
-    if scale not in SCALES:
-        raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
-    if scale == "raw":
-        return matrix
-    import torch  # not above: figures of matrices do without
-
-    from galc.estimators.algorithm_1 import scaled
-
-    return scaled(torch.from_numpy(matrix), scale).numpy()
+    """A matrix (K, K) of Algorithm 1 on a scale of SCALES. Raises ValueError for another one."""
+    return algorithm_1.scaled(torch.from_numpy(matrix), scale).numpy()
 
 
 def ordered(
@@ -131,13 +127,6 @@ def row_text(true: np.ndarray, estimate: np.ndarray, k: int, classes: Sequence[s
         return text + "no wrong label is overestimated."
     j = int(np.argmax(np.where(np.arange(len(true)) == k, -np.inf, difference)))
     return text + f"most overestimated: {classes[k]} → {classes[j]}, {estimate[j]:.4f}, true {true[j]:.4f}."
-
-
-def row_errors(estimate: ArrayLike, truth: ArrayLike) -> tuple[float, float]:
-    """Mean row L1 error and mean diagonal error, as in `galc.estimators.errors.matrix_error`."""
-    from galc.estimators.errors import row_errors
-
-    return row_errors(np.asarray(estimate, dtype=float), np.asarray(truth, dtype=float))
 
 
 def matrix_text(true: np.ndarray, estimate: np.ndarray) -> str:

@@ -2,7 +2,8 @@
 
     plan     what there is to execute for a study file, checked before anything starts
     kernel   one notebook executed, in a warm kernel
-    results  the table of all runs
+    report   executed notebooks as pages, and the table of all runs
+    cli      the commands
 
 The parts of a command are not in the module that is executed: worker processes would import that, and torch with it.
 """

@@ -20,8 +20,7 @@ from galc.study.inputs import INPUTS
 from galc.study.params import Params
 from galc.study.run import RunRecord
 from galc.study.workers import WorkerError, Workers
-from galc.sweep import kernel, plan, results
-from galc.sweep import page as report
+from galc.sweep import kernel, plan, report
 from galc.sweep.kernel import Job, NotebookError
 from galc.sweep.plan import Sweep
 from galc.training import parallel
@@ -107,7 +106,7 @@ def write_tables(name: str, records: list[RunRecord]) -> None:
     settings = [column for column in table.columns[: table.columns.get_loc("mAP")] if column not in ("method", "seed")]
     print(table.pivot_table("mAP", "method", settings, sort=False).round(1).to_string())
     print(f"table: {path}")
-    print(f"all runs so far: {results.update(records)}")
+    print(f"all runs so far: {report.add_runs(records)}")
 
 
 def write_pages(sweep: Sweep) -> None:

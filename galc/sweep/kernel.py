@@ -1,10 +1,11 @@
 """Notebooks executed through papermill, one after the other in one warm kernel of this process.
 
 A fresh kernel spends seconds on importing torch, more than many a run takes. So a process keeps its kernel, and has it
-forget each notebook before the next (`galc.sweep.cleaning`). A kernel in which something failed is thrown away, and one
-whose process is gone ends by itself within a second.
+forget each notebook before the next (`forget`). A kernel in which something failed is thrown away, and one whose
+process is gone ends by itself within a second.
 """
 
+import inspect
 import json
 import os
 from dataclasses import dataclass, field
@@ -102,6 +103,32 @@ def _execute(job: Job) -> None:
         ensure_event_loop().close()  # that of this thread, which the calls above have made
 
 
+def forget(folder: str, environment: dict[str, str]) -> None:
+    """No name, cell, figure or variable of the environment is left; the next notebook begins in ``folder``.
+
+    This is run inside the kernel, from its source. Modules stay imported, with what they keep: that is what makes a
+    warm kernel warm.
+    """
+    import gc
+    import os
+    import sys
+    import types
+
+    shell = get_ipython()  # noqa: F821
+    at_start = shell.__dict__.setdefault("environment_at_start", dict(os.environ))
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(at_start | environment)
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+    if "ipywidgets" in sys.modules:
+        sys.modules["ipywidgets"].Widget.close_all()
+    shell.reset(new_session=True)
+    shell.user_ns |= types.ModuleType("__main__").__dict__  # __spec__ and the like, which have gone with the rest
+    gc.collect()
+    gc.freeze()  # what is left belongs to modules: the next collection, of a third of a second, need not look at it
+
+
 class WarmEngine(NBClientEngine):
     """Papermill's engine, with the kernel of this process."""
 
@@ -139,7 +166,7 @@ class _Warm:
         client.start_channels()
         try:
             await client.wait_for_ready(timeout=120)
-            code = f"__import__('galc.sweep.cleaning').sweep.cleaning.clean({str(store.ROOT)!r}, {environment!r})"
+            code = f"{inspect.getsource(forget)}\nforget({str(store.ROOT)!r}, {environment!r})"
             reply = await client.execute(code, silent=True, reply=True, timeout=120)
             if reply["content"]["status"] != "ok":
                 raise NotebookError(f"its kernel cannot be cleaned: {reply['content']['evalue']}")

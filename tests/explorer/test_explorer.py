@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from galc import plots, store
+from galc.estimators.errors import row_errors
 from galc.explorer.figure import BARS, MAPS
 from galc.explorer.sources import Example, Matrices, Runs, gallery
 from galc.explorer.widget import Explorer
@@ -468,7 +469,7 @@ def test_matrices_by_level_are_for_the_figure_of_several_levels(study):
     axes = plots.transition_levels(pairs, study.source.classes)
     assert [ax.get_title(loc="left") for ax in axes[0]] == list(pairs)
     true, estimate = pairs["40 % flipped"]
-    error = confusion.row_errors(estimate, true)
+    error = row_errors(estimate, true)
     assert axes[1, 1].get_title(loc="left") == f"error: row L1 {error[0]:.2f},\ndiagonal {error[1]:.3f}"
     rows = study.by_level("algorithm-1-raw", scale="rows")
     assert all(np.allclose(estimate.sum(1), 1) for _, estimate in rows.values())

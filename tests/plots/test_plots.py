@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from matplotlib.collections import FillBetweenPolyCollection
 
 from galc import plots
+from galc.estimators.errors import row_errors
 from galc.methods.base import METHODS
 from galc.noise.model import Changes
 from galc.plots.noise import StruckOut
 from galc.plots.style import method_styles, spread
 from galc.results import groups, published, tables
-from galc.results.matrices import row_errors
 
 
 @pytest.fixture

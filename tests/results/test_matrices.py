@@ -38,14 +38,14 @@ def test_the_scales_are_those_of_algorithm_1_also_where_a_row_is_a_fallback(scal
 
 
 def test_raw_is_the_matrix_itself_and_a_row_without_anything_positive_becomes_the_identitys():
-    assert confusion.scaled(TRUE, "raw") is TRUE
+    np.testing.assert_array_equal(confusion.scaled(TRUE, "raw"), TRUE)
     np.testing.assert_array_equal(
         confusion.scaled(np.array([[-1.0, -2.0], [1.0, 3.0]]), "rows"), [[1, 0], [0.25, 0.75]]
     )
 
 
 def test_another_scale_or_order_is_an_error_that_names_those_there_are():
-    with pytest.raises(ValueError, match="scale must be one of raw, sigmoid, rows, got 'log'"):
+    with pytest.raises(ValueError, match="scale must be one of sigmoid, raw, rows, got 'log'"):
         confusion.scaled(TRUE, "log")
     with pytest.raises(
         ValueError, match="order must be one of data set, frequency, supercategory, clustering, got 'abc'"

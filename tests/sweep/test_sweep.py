@@ -181,7 +181,7 @@ def test_notebooks_in_another_folder_find_the_data_that_were_named_from_here(tmp
     text = "grid: {data: [one, two], noise: [0.1]}\nnotebooks: [00_data_and_noise]\n"
     path = file(tmp_path, text)
     monkeypatch.chdir(tmp_path)
-    its = read(path, {"noise_kind": "own.csv"})
+    its = read(path, params.from_words([("noise_kind", "own.csv")]))
     jobs = [*point_jobs(its), *notebook_jobs(its, partial=False)]
     specs = [json.loads(job.environment["GALC_PARAMS"]) for job in jobs]
     folders = [f"{tmp_path}/one", f"{tmp_path}/two"]

@@ -3,11 +3,13 @@
 import re
 
 import nbformat
+import pandas as pd
 import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from galc.sweep import page as report
+from galc.results import tables
+from galc.sweep import report
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WIDGET = {"model_id": "1", "version_major": 2, "version_minor": 0}
@@ -39,10 +41,10 @@ def test_figures_tables_text_and_prints_are_inside_the_page(write, tmp_path):
     executed = write(
         shown(png=PIXEL, text="<Figure>"), shown(html="<table><tr><td>51.3 ± 0.6</td></tr></table>"), printed
     )
-    text = report.from_notebook(executed, tmp_path / "new" / "report.html", footer="version <1>").read_text("utf-8")
+    text = report.from_notebook(executed, tmp_path / "new" / "report.html").read_text("utf-8")
     assert f"data:image/png;base64,{PIXEL}" in text and "<td>51.3 ± 0.6</td>" in text
     assert "epoch 1  mAP 40.0 &lt;b&gt;" in text and "<em>here</em>" in text
-    assert "<title>Noise &amp; &lt;labels&gt;</title>" in text and "version &lt;1&gt;" in text
+    assert "<title>Noise &amp; &lt;labels&gt;</title>" in text
 
 
 def test_the_page_needs_no_script_and_no_network_and_shows_no_code(write, tmp_path):
@@ -61,9 +63,39 @@ def test_progress_bars_are_left_out_and_a_widgets_static_picture_is_kept(write, 
     assert "0%|" not in text and "widget" not in text and PIXEL in text
 
 
-def test_a_given_title_is_escaped(write, tmp_path):
-    text = report.from_notebook(write(shown(png=PIXEL)), tmp_path / "r.html", title="a < b").read_text("utf-8")
-    assert "<title>a &lt; b</title>" in text
+def test_a_given_title_and_a_footer_are_escaped(tmp_path):
+    text = report.write_page(tmp_path / "r.html", "a < b", "<p>body</p>", "version <1>").read_text("utf-8")
+    assert "<title>a &lt; b</title>" in text and "version &lt;1&gt;" in text and "<p>body</p>" in text
+
+
+WIDE = pd.DataFrame({f"column {n}": [f"51.{n} ± 0.6"] * 3 for n in range(16)}, index=[f"method {n}" for n in range(3)])
+WIDTHS = """() => [...document.querySelectorAll("body, table, pre, h1")].map(
+  (e) => [e.tagName, e.getBoundingClientRect().left, e.getBoundingClientRect().right, e.scrollWidth, e.clientWidth])"""
+
+
+@pytest.mark.parametrize("width", [1000, 400])
+def test_what_is_wider_than_the_page_scrolls_within_itself_and_nothing_touches_the_edge(
+    write, tmp_path, browser, width
+):
+    """A table of a notebook, one of a text cell, one of ready HTML (the report of a cleaning), a long line, a name."""
+    styled = tables.styled(WIDE).to_html()
+    executed = write(shown(html=styled), new_output("stream", name="stdout", text="epoch 1  mAP 40.0  " * 20))
+    notebook = nbformat.read(executed, as_version=4)
+    lines = ["|" + " word |" * 16, "|" + " --- |" * 16, "|" + " unbreakable |" * 16]
+    notebook.cells += [new_markdown_cell("# " + "a_long_name_of_a_file" * 8), new_markdown_cell("\n".join(lines))]
+    nbformat.write(notebook, executed)
+    body = report.chapter(executed)[1] + styled
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(report.write_page(tmp_path / "r.html", "wide", body).as_uri())
+    (_, _, _, scroll, client), *parts = page.evaluate(WIDTHS)
+    assert scroll <= client and len(parts) == 6
+    for name, left, right, _, _ in parts:
+        assert left >= 16 and right <= width - 16, name
+    assert all(scroll <= client for name, _, _, scroll, client in parts if name != "TABLE")
+    page.set_viewport_size({"width": 680, "height": 900})  # what A4 has between its margins
+    page.emulate_media(media="print")
+    assert all(scroll <= client for _, _, _, scroll, client in page.evaluate(WIDTHS))  # paper does not scroll
+    page.close()
 
 
 def test_a_notebook_that_was_not_executed_or_failed_gives_no_page(write, tmp_path):
