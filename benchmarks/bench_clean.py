@@ -107,7 +107,7 @@ def compare(options: argparse.Namespace) -> None:
 def with_noise(truth: Tensor, trusted: Tensor, kind: str, rate: float, clean, seed: int) -> Tensor:
     """(N, K) labels, those of images that are not trusted with noise."""
     silver = ~trusted
-    noise = kinds.make(kind, kinds.Request(truth[silver], rate, clean.classes, clean.groups, seed))
+    noise = kinds.make(kind, kinds.Request(truth[silver], rate, clean.groups, seed))
     labels = truth.clone()
     labels[silver] = noise.inject(truth[silver], seed).noisy
     return labels

@@ -3,7 +3,9 @@
 import importlib
 from types import ModuleType
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 
@@ -22,27 +24,36 @@ def needs(module: str, extra: str) -> ModuleType:
         ) from error
 
 
-def as_float(x: Tensor) -> Tensor:
+def as_tensor(x: ArrayLike, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor, NumPy array, pandas table or nested list as a tensor."""
+    if hasattr(x, "to_numpy"):
+        x = x.to_numpy()
+    if isinstance(x, np.ndarray) and not x.flags.writeable:  # PyTorch has no tensors of such memory
+        x = x.copy()
+    return torch.as_tensor(x, dtype=dtype)
+
+
+def as_float(x: ArrayLike) -> Tensor:
     """An array-like as a float32 tensor; float64 stays so."""
-    x = torch.as_tensor(x)
+    x = as_tensor(x)
     return x if x.dtype == torch.float64 else x.float()
 
 
-def logits_and_targets(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def logits_and_targets(logits: ArrayLike, targets: ArrayLike) -> tuple[Tensor, Tensor]:
     """Both (N, K), as float32 (float64 where the logits are). Raises ValueError where shapes differ.
 
     Values are not looked at: on a GPU that would make the processor wait, and losses call this in every step.
     """
     logits = as_float(logits)
-    targets = torch.as_tensor(targets).to(logits.dtype)
+    targets = as_tensor(targets).to(logits.dtype)
     if logits.ndim != 2 or logits.shape != targets.shape:
         raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} must both be (N, K)")
     return logits, targets
 
 
-def check_labels(labels: Tensor, name: str = "labels") -> Tensor:
+def check_labels(labels: ArrayLike, name: str = "labels") -> Tensor:
     """``labels`` (N, K) as a bool tensor. Raises ValueError unless it is 2-D and holds 0 and 1 alone."""
-    labels = torch.as_tensor(labels)
+    labels = as_tensor(labels)
     if labels.ndim != 2:
         raise ValueError(f"{name} must be (N, K), got shape {tuple(labels.shape)}")
     if labels.dtype == torch.bool:
@@ -54,7 +65,7 @@ def check_labels(labels: Tensor, name: str = "labels") -> Tensor:
     return labels.bool()
 
 
-def check_scores(scores: Tensor, labels: Tensor | None = None, name: str = "scores") -> Tensor:
+def check_scores(scores: ArrayLike, labels: Tensor | None = None, name: str = "scores") -> Tensor:
     """``scores`` (N, K) as a float tensor.
 
     Raises ValueError unless it is 2-D, finite, and of the shape of ``labels`` where these are given; the message
@@ -71,7 +82,7 @@ def check_scores(scores: Tensor, labels: Tensor | None = None, name: str = "scor
     return scores
 
 
-def check_transition(transition: Tensor, num_classes: int | None = None, losing: bool = False) -> Tensor:
+def check_transition(transition: ArrayLike, num_classes: int | None = None, losing: bool = False) -> Tensor:
     """``transition`` as a float tensor C (K, K), C[i, j] = P(label i was turned into label j); rows sum to 1.
 
     ``losing``: rows may sum to less than 1, where labels vanish. Raises ValueError, naming the row, unless C is square
@@ -96,9 +107,9 @@ def check_transition(transition: Tensor, num_classes: int | None = None, losing:
     return transition
 
 
-def check_rates(rates: Tensor, num_classes: int, name: str) -> Tensor:
+def check_rates(rates: ArrayLike, num_classes: int, name: str) -> Tensor:
     """``rates`` (K,) as float64. Raises ValueError, naming the class, unless all lie in [0, 1]."""
-    rates = torch.as_tensor(rates, dtype=torch.float64)
+    rates = as_tensor(rates, torch.float64)
     if rates.shape != (num_classes,):
         raise ValueError(f"{name} must be ({num_classes},), a rate for each class, got shape {tuple(rates.shape)}")
     wrong = ~((rates >= 0) & (rates <= 1))  # NaN is wrong, too

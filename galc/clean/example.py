@@ -67,7 +67,7 @@ def _copy(name: str, folder: Path, noise: float, kind: str, seed: int) -> Path:
     content = json.loads(original.read_text(encoding="utf-8"))
     draw = np.random.default_rng(seed).permutation(len(clean))
     checked, others = (torch.from_numpy(part) for part in np.split(draw, [round(TRUSTED * len(clean))]))
-    request = kinds.Request(clean.labels[others], noise, clean.classes, clean.groups, seed)
+    request = kinds.Request(clean.labels[others], noise, clean.groups, seed)
     labels = clean.labels.clone()
     labels[others] = kinds.make(kind, request).inject(clean.labels[others], seed).noisy
     shutil.copytree(clean.files[0].parent, folder / "images" / "train", copy_function=link, dirs_exist_ok=True)

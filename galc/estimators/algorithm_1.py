@@ -5,20 +5,25 @@ regulators, those with several the matrix.
 """
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from galc.checks import check_labels, check_scores
+from galc.checks import as_float, check_labels, check_scores
 from galc.estimators.base import Estimate, Evidence, estimator
 
 SCALES = ("sigmoid", "raw", "rows")
 
 
-def regulators(softmax_scores: Tensor, labels: Tensor) -> Tensor:
+def regulators(softmax_scores: ArrayLike, labels: ArrayLike) -> Tensor:
     """Algorithm 1, lines 5-15: row k is the mean softmax output over the single-label images of class k.
 
     ``softmax_scores`` (N, K), each row a distribution; ``labels`` (N, K) bool, exactly one a row. Returns float32
     (K, K), rows sum to 1; a class without single-label images gets the uniform row 1 / K. Raises ValueError for an
     image that has not exactly one label, and for scores that are not finite or of another shape.
+
+    >>> regulators([[0.9, 0.1], [0.7, 0.3]], [[1, 0], [1, 0]])
+    tensor([[0.8000, 0.2000],
+            [0.5000, 0.5000]])
     """
     labels = check_labels(labels)
     counts = labels.sum(1)
@@ -35,7 +40,7 @@ def fallback_rows(labels: Tensor) -> Tensor:
     return ~check_labels(labels).any(0)
 
 
-def algorithm_1(sigmoid_scores: Tensor, labels: Tensor, regulators: Tensor, scale: str = "sigmoid") -> Tensor:
+def algorithm_1(sigmoid_scores: ArrayLike, labels: ArrayLike, regulators: ArrayLike, scale: str = "sigmoid") -> Tensor:
     """Algorithm 1, lines 17-38: the corruption matrix from multi-label images and the regulators.
 
     Row k is the mean, over the images that have label k, of
@@ -46,11 +51,15 @@ def algorithm_1(sigmoid_scores: Tensor, labels: Tensor, regulators: Tensor, scal
     about 0.5); "rows" clamps it at 0 and divides each row by its sum. Returns float32 (K, K); a class without
     images, and under "rows" a row without a positive entry, gets the identity row on every scale. Raises ValueError
     for scores that are not finite, shapes that differ, or another scale.
+
+    >>> algorithm_1([[0.9, 0.8], [0.7, 0.1]], [[1, 1], [1, 0]], [[0.8, 0.2], [0.5, 0.5]], scale="rows")
+    tensor([[0.7600, 0.2400],
+            [0.3529, 0.6471]])
     """
     _check_scale(scale)
     labels = check_labels(labels)
     scores = check_scores(sigmoid_scores, labels, "sigmoid_scores")
-    num_classes = labels.shape[1]
+    num_classes, regulators = labels.shape[1], as_float(regulators)
     if regulators.shape != (num_classes, num_classes) or not torch.isfinite(regulators).all():
         raise ValueError(f"regulators must be a finite ({num_classes}, {num_classes}) matrix")
     regulators = regulators.double()
@@ -85,12 +94,16 @@ def _check_scale(scale: str) -> None:
         raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
 
 
-def glc(scores: Tensor, labels: Tensor) -> Tensor:
+def glc(scores: ArrayLike, labels: ArrayLike) -> Tensor:
     """Gold loss correction's estimate (Hendrycks et al. 2018, Eq. 1), taken to many labels.
 
     Row k is the mean of ``scores`` (N, K) over the trusted images whose clean ``labels`` (N, K) hold k, divided by
     its sum. Returns float32 (K, K), rows sum to 1; a class without images gets the identity row. Raises ValueError
     for scores that are not finite or negative, or shapes that differ.
+
+    >>> glc([[0.9, 0.1], [0.6, 0.2]], [[1, 0], [1, 0]])
+    tensor([[0.8333, 0.1667],
+            [0.0000, 1.0000]])
     """
     labels = check_labels(labels)
     scores = check_scores(scores, labels)
@@ -105,20 +118,16 @@ def _class_means(scores: Tensor, labels: Tensor) -> Tensor:
     return (labels.double().T @ scores.double()) / labels.sum(0).clamp(min=1)[:, None]
 
 
-@estimator("algorithm-1", needs=("gold_logits", "gold_labels", "single_logits", "single_labels"))
-def _algorithm_1(evidence: Evidence, scale: str = "sigmoid") -> Estimate:
-    own = regulators(evidence.single_logits.softmax(1), evidence.single_labels)
-    return Estimate(algorithm_1(evidence.gold_logits.sigmoid(), evidence.gold_labels, own, scale))
+def _on(scale: str):
+    def compute(evidence: Evidence) -> Estimate:
+        own = regulators(evidence.single_logits.softmax(1), evidence.single_labels)
+        return Estimate(algorithm_1(evidence.gold_logits.sigmoid(), evidence.gold_labels, own, scale))
+
+    return compute
 
 
-@estimator("algorithm-1-raw", needs=("gold_logits", "gold_labels", "single_logits", "single_labels"))
-def _raw(evidence: Evidence) -> Estimate:
-    return _algorithm_1(evidence, "raw")
-
-
-@estimator("algorithm-1-rows", needs=("gold_logits", "gold_labels", "single_logits", "single_labels"))
-def _rows(evidence: Evidence) -> Estimate:
-    return _algorithm_1(evidence, "rows")
+for _name, _scale in {"algorithm-1": "sigmoid", "algorithm-1-raw": "raw", "algorithm-1-rows": "rows"}.items():
+    estimator(_name, needs=("gold_logits", "gold_labels", "single_logits", "single_labels"))(_on(_scale))
 
 
 @estimator("glc", needs=("gold_logits", "gold_labels"))

@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from galc.noise.kinds import NATURES
+from galc.noise.kinds import KINDS
 from galc.noise.model import Noise
 
 
@@ -172,7 +172,7 @@ def limits(name: str, kind: str) -> str:
     ``kind``: a name in `galc.noise.kinds.KINDS`, or the ``nature`` of a `Noise` (for one from a file). Nothing is
     refused for it: the estimate is then the nearest that the estimator can say. Raises ValueError for other names.
     """
-    scope, nature = named(name).scope, NATURES.get(kind, kind)
+    scope, nature = named(name).scope, KINDS[kind].nature if kind in KINDS else kind
     if nature not in LIMITS:
         raise ValueError(f"no limits known of estimator {name!r} under {kind!r} noise")
     if nature in scope:

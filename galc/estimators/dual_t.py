@@ -11,7 +11,7 @@ label. Taken to many labels here:
 
 - an image's intermediate labels are its m most probable classes, m its number of labels;
 - trusted images, whose clean labels are known, take the place of the anchor points: both factors are counts;
-- which label became which, in an image with several, is counted as in `galc.noise.model.observed`: those that differ
+- which label became which, in an image with several, is counted as in `galc.noise.draw.observed`: those that differ
   share their changes evenly.
 
 Where the scores rank an image's clean labels first, the first factor is the identity and the second the observed C.
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from galc.checks import check_labels, check_scores
 from galc.estimators.base import Estimate, Evidence, estimator
-from galc.noise.model import observed
+from galc.noise.draw import observed
 
 
 def dual_t(clean_scores: Tensor, clean_labels: Tensor, noisy_scores: Tensor, noisy_labels: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ the predictions of a network. A label is the more likely to be flipped the less 
 classes that the classifier sees instead.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits
 
 from galc.checks import check_labels, check_scores
-from galc.noise import draw as noise_draw
-from galc.noise.flip import Flips, check_room, flipped
+from galc.noise.draw import Flips, Targets, check_room, flipped
 from galc.noise.model import Noise
 
 PARTS = 14  # stream of random numbers that draws the images which the classifier learns from
@@ -58,20 +58,29 @@ class InstanceNoise(Noise):
         barred, weights = clean.numpy(), self.weights.numpy()
         check_room(barred, 1 - self.transition.diagonal().numpy())
         image, source = np.nonzero(labels.numpy())
-        targets = noise_draw.Targets(lambda chosen: weights[image[chosen]], ~barred.all(1)[image])
+        targets = Targets(lambda chosen: weights[image[chosen]], ~barred.all(1)[image])
         return flipped(labels.numpy(), self.rates.numpy()[image, source], targets, barred, seed)
 
 
 def capped(rates: Tensor, labels: Tensor, mean: float) -> Tensor:
-    """min(c * rates, 1) (N, K) with the c for which the mean over the ``labels`` is ``mean``; by bisection."""
-    own, low, high = rates[labels], 0.0, 1.0
-    at = lambda c: float((c * own).clamp(max=1).mean())  # noqa: E731
-    while at(high) < mean and high < 1e12:
+    """min(c * rates, 1) (N, K) with the c for which the mean over the ``labels`` is ``mean``."""
+    own = rates[labels]
+    return (factor(lambda c: float((c * own).clamp(max=1).mean()), mean) * rates).clamp(max=1)
+
+
+def factor(average: Callable[[float], float], mean: float) -> float:
+    """The least c >= 0 with average(c) = ``mean``, by bisection; ``average`` never falls. Raises ValueError without."""
+    low, high = 0.0, 1.0
+    while average(high) < mean * (1 - 1e-12):
         low, high = high, 2 * high
+        if high > 1e12:
+            raise ValueError(
+                f"a mean rate of {mean:g} is out of reach: at most {average(high):.3f} here; lower the noise"
+            )
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if at(middle) < mean else (low, middle)
-    return (high * rates).clamp(max=1)
+        low, high = (middle, high) if average(middle) < mean else (low, middle)
+    return high
 
 
 def average(rates: Tensor, weights: Tensor, labels: Tensor) -> Tensor:

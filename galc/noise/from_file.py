@@ -43,11 +43,8 @@ def read(path: str | Path, classes: Sequence[str]) -> Noise:
     """
     table = parse(path)
     order = _matched(table.classes, classes, path)
-    rates = {name: table.rates.get(name, np.zeros(len(order)))[order] for name in RATES}
-    try:
-        return Noise(torch.from_numpy(table.transition[np.ix_(order, order)]), *map(torch.from_numpy, rates.values()))
-    except ValueError as error:  # cannot happen after `parse`; were it to, the file must be named
-        raise ValueError(f"{path}: {error}") from None
+    rates = [table.rates.get(name, np.zeros(len(order)))[order] for name in RATES]
+    return Noise(*map(torch.from_numpy, (table.transition[np.ix_(order, order)], *rates)))
 
 
 def parse(path: str | Path) -> Table:
@@ -57,12 +54,12 @@ def parse(path: str | Path) -> Table:
         raise ValueError(f"{path}: a noise file is one of {', '.join(FORMATS)}")
     if not path.is_file():
         raise FileNotFoundError(f"no noise file {path}; noise_kind is the name of a kind, or the path of a file")
-    table = {".csv": _csv, ".json": _json, ".npz": _npz}[path.suffix](path)
+    table = _table({".csv": _csv, ".json": _json, ".npz": _npz}[path.suffix](path), path)
     _check(table, path)
     return table
 
 
-def _csv(path: Path) -> Table:
+def _csv(path: Path) -> dict:
     with open(path, newline="", encoding="utf-8-sig") as file:
         lines = [[cell.strip() for cell in line] for line in csv.reader(file) if any(line)]
     if len(lines) < 2 or lines[0][0] != "class":
@@ -78,7 +75,8 @@ def _csv(path: Path) -> Table:
         raise ValueError(f"{path}: rows and columns must be of the same classes; not in both: {', '.join(odd)}")
     values = np.array([[_number(cell, f"{path}, class {line[0]!r}") for cell in line[1:]] for line in lines[1:]])
     order = [columns.index(name) for name in names]
-    return Table(names, values[:, order], {name: values[:, len(columns) + i] for i, name in enumerate(rates)})
+    own = {name: values[:, len(columns) + i] for i, name in enumerate(rates)}
+    return {"classes": names, "transition": values[:, order], **own}
 
 
 def _number(cell: str, where: str) -> float:
@@ -88,23 +86,21 @@ def _number(cell: str, where: str) -> float:
         raise ValueError(f"{where}: {cell!r} is no number") from None
 
 
-def _json(path: Path) -> Table:
+def _json(path: Path) -> object:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no valid JSON ({error}); write it again") from None
-    return _table(content, path)
 
 
-def _npz(path: Path) -> Table:
+def _npz(path: Path) -> dict:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            content = {name: arrays[name] for name in arrays.files}
+            return {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} is no .npz of plain arrays ({error}); write it with np.savez, names as text"
         ) from None
-    return _table(content, path)
 
 
 def _table(content: object, path: Path) -> Table:

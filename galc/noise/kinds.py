@@ -2,19 +2,19 @@
 
 ``rate`` means the same in all of them: of the clean labels this share is gone, of the noisy labels this share is wrong.
 Missing labels have only the first, additional ones only the second. Rates by class are drawn at random and scaled until
-the mean over all labels is ``rate``.
+the mean over all labels is ``rate``. A kind is one decorated function, here or in any file that is imported.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from galc.checks import check_labels
-from galc.data.pictograms.labels import categories
-from galc.noise.by_image import InstanceNoise
+from galc.noise.by_image import InstanceNoise, factor
 from galc.noise.model import Noise, none, pair_flip, symmetric
 
 MATRIX = 13  # stream of random numbers for what belongs to the noise itself, apart from those that draw labels
@@ -27,14 +27,13 @@ class Request:
 
     labels  : (N, K) bool, the clean labels that get it
     rate    : share of labels, see above
-    classes : K names; groups: K supercategories, "" where unknown
+    groups  : K supercategories, "" where unknown
     seed    : draws rates and targets
     scores  : () -> (N, K) probabilities of a weak classifier on the same images, for noise that depends on these
     """
 
     labels: Tensor
     rate: float
-    classes: Sequence[str]
     groups: Sequence[str]
     seed: int
     scores: Callable[[], Tensor] | None = None
@@ -53,14 +52,50 @@ class Request:
         return np.random.default_rng([self.seed, MATRIX])
 
 
+class Kind(NamedTuple):
+    """A row of `KINDS`: what makes the noise, and what has to be known of it, as in `Noise.nature`."""
+
+    make: Callable[[Request], Noise]
+    nature: str
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def noise_kind(name: str, nature: str):
+    """Put the decorated function, Request -> Noise, into `KINDS`; ``nature``: "symmetric", "targets", ..."""
+
+    def register(make: Callable[[Request], Noise]):
+        KINDS[name] = Kind(make, nature)
+        return make
+
+    return register
+
+
+def make(kind: str, request: Request) -> Noise:
+    """The noise of a kind; without any where ``rate`` is 0. Raises ValueError for another kind, and as the kinds do."""
+    if kind not in KINDS:
+        raise ValueError(f"no noise kind {kind!r}; choose one of {', '.join(KINDS)}")
+    return KINDS[kind].make(request) if request.rate else none(len(request.groups))
+
+
+@noise_kind("symmetric", nature="symmetric")
+def _symmetric(request: Request) -> Noise:
+    return Noise.of(symmetric(len(request.groups), request.rate))
+
+
+@noise_kind("pair", nature="targets")
+def _pair(request: Request) -> Noise:
+    return Noise.of(pair_flip(len(request.groups), request.rate))
+
+
+@noise_kind("semantic", nature="targets")
 def semantic(request: Request) -> Noise:
     """Flips to a class of the same supercategory, each alike. A class alone in its group (COCO: person) goes anywhere.
 
-    Groups are the data set's own; where it names none, those of MS-COCO, by the classes' names. Raises ValueError where
-    that leaves no two classes in one group.
+    Raises ValueError where no two classes are in one group.
     """
-    known = {category["name"]: category["supercategory"] for category in categories()}
-    groups = [own or known.get(name, "") for own, name in zip(request.groups, request.classes, strict=True)]
+    groups = request.groups
     same = torch.tensor([[a == b != "" for b in groups] for a in groups]).fill_diagonal_(False)
     if not same.any():
         raise ValueError(
@@ -72,22 +107,25 @@ def semantic(request: Request) -> Noise:
     return _flipping(torch.full((len(groups),), request.rate, dtype=torch.float64), where)
 
 
+@noise_kind("class-dependent", nature="targets")
 def class_dependent(request: Request, targets: int = 3) -> Noise:
     """Flips with a rate of each class, uniform from 0 to about twice the mean, to three classes drawn at random."""
-    generator, size = request.generator(), len(request.classes)
+    generator, size = request.generator(), len(request.groups)
     rates = _scaled(torch.from_numpy(generator.random(size)), request.counts, request.rate)
     others = torch.from_numpy(generator.random((size, size))).fill_diagonal_(2).argsort(1)[:, : min(targets, size - 1)]
     where = torch.zeros(size, size, dtype=torch.float64).scatter_(1, others, 1)
     return _flipping(rates, where)
 
 
+@noise_kind("missing", nature="count-changing")
 def missing(request: Request) -> Noise:
     """Each label is missing with probability ``rate``; none is wrong."""
-    size = len(request.classes)
+    size = len(request.groups)
     removed = torch.full((size,), request.rate, dtype=torch.float64)
     return Noise(torch.eye(size), removed, torch.zeros(size))
 
 
+@noise_kind("additional", nature="count-changing")
 def additional(request: Request) -> Noise:
     """False positives: a share ``rate`` of the noisy labels is wrong; none is missing.
 
@@ -95,59 +133,27 @@ def additional(request: Request) -> Noise:
     and hasty people name by mistake what they name often. The labels of Open Images hold 26.6 % false positives
     (arXiv 2108.02032, Sec. 1).
     """
-    size = len(request.classes)
+    size = len(request.groups)
     wrong = float(request.counts.sum()) * request.rate / (1 - request.rate)
     return Noise(torch.eye(size), torch.zeros(size), _appearing(torch.ones(size), wrong, request))
 
 
+@noise_kind("missing-additional", nature="count-changing")
 def missing_additional(request: Request) -> Noise:
     """Both at once, each class with a rate of its own for either: a share ``rate`` of the clean labels is gone, and a
     share ``rate`` of the noisy labels is wrong. As many labels come as go, but not in the same image or class."""
-    gone, come = torch.from_numpy(request.generator().random((2, len(request.classes))))
+    gone, come = torch.from_numpy(request.generator().random((2, len(request.groups))))
     removed = _scaled(gone, request.counts, request.rate)
     wrong = float((removed * request.counts).sum())
     return Noise(torch.eye(len(removed)), removed, _appearing(come, wrong, request))
 
 
+@noise_kind("instance-dependent", nature="instance")
 def instance_dependent(request: Request) -> Noise:
     """A weak classifier's own confusions, image by image. Raises ValueError without scores."""
     if request.scores is None:
         raise ValueError("noise_kind 'instance-dependent' needs the scores of a weak classifier")
     return InstanceNoise.of_scores(request.scores(), request.labels, request.rate)
-
-
-KINDS: dict[str, Callable[[Request], Noise]] = {
-    "symmetric": lambda request: Noise.of(symmetric(len(request.classes), request.rate)),
-    "pair": lambda request: Noise.of(pair_flip(len(request.classes), request.rate)),
-    "semantic": semantic,
-    "class-dependent": class_dependent,
-    "missing": missing,
-    "additional": additional,
-    "missing-additional": missing_additional,
-    "instance-dependent": instance_dependent,
-}
-
-
-# what has to be known of a kind, as in `Noise.nature`; of a file it follows from the content
-NATURES = {
-    "symmetric": "symmetric",
-    "pair": "targets",
-    "semantic": "targets",
-    "class-dependent": "targets",
-    "missing": "count-changing",
-    "additional": "count-changing",
-    "missing-additional": "count-changing",
-    "instance-dependent": "instance",
-}
-
-
-def make(kind: str, request: Request) -> Noise:
-    """The noise of a kind; without any where ``rate`` is 0. Raises ValueError for another kind, and as the kinds do."""
-    if kind not in KINDS:
-        raise ValueError(f"no noise kind {kind!r}; choose one of {', '.join(KINDS)}")
-    if request.rate == 0:
-        return none(len(request.classes))
-    return KINDS[kind](request)
 
 
 def _flipping(rates: Tensor, where: Tensor) -> Noise:
@@ -158,21 +164,11 @@ def _flipping(rates: Tensor, where: Tensor) -> Noise:
 def _scaled(rates: Tensor, weights: Tensor, mean: float) -> Tensor:
     """min(c * rates, MOST) with the c for which the weighted mean is ``mean``; all (K,), weights not negative.
 
-    Bisection. Raises ValueError where no c reaches the mean.
+    Raises ValueError where no c reaches the mean.
     """
     most = min(1.0, max(MOST, mean))
-    average = lambda c: float(((c * rates).clamp(max=most) * weights).sum() / weights.sum())  # noqa: E731
-    low, high = 0.0, 1.0
-    while average(high) < mean * (1 - 1e-12):
-        low, high = high, 2 * high
-        if high > 1e12:
-            raise ValueError(
-                f"a mean rate of {mean:g} is out of reach: at most {average(high):.3f} here; lower the noise"
-            )
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if average(middle) < mean else (low, middle)
-    return (high * rates).clamp(max=most)
+    c = factor(lambda c: float(((c * rates).clamp(max=most) * weights).sum() / weights.sum()), mean)
+    return (c * rates).clamp(max=most)
 
 
 def _appearing(factors: Tensor, wrong: float, request: Request) -> Tensor:

@@ -14,23 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from galc.checks import check_labels, check_rates, check_transition
-from galc.noise import draw as noise_draw
-from galc.noise.flip import Flips, check_same_shape, flip, inject, observed
-
-__all__ = [
-    "Changes",
-    "Flips",
-    "Injected",
-    "Noise",
-    "changes",
-    "flip",
-    "inject",
-    "none",
-    "observed",
-    "pair_flip",
-    "symmetric",
-]
+from galc.checks import as_tensor, check_labels, check_rates, check_transition
+from galc.noise.draw import Flips, by_class, check_same_shape, flip, observed
 
 REMOVAL, ADDITION = 11, 12  # streams of random numbers, apart from that of the flips
 
@@ -39,6 +24,11 @@ def symmetric(num_classes: int, rate: float) -> Tensor:
     """C (K, K) with 1 - rate on the diagonal and rate / (K - 1) elsewhere; float64, rows sum to 1.
 
     Raises ValueError for a rate outside [0, 1] or fewer than two classes.
+
+    >>> symmetric(3, 0.4)
+    tensor([[0.6000, 0.2000, 0.2000],
+            [0.2000, 0.6000, 0.2000],
+            [0.2000, 0.2000, 0.6000]], dtype=torch.float64)
     """
     _check_kind(num_classes, rate)
     matrix = torch.full((num_classes, num_classes), rate / (num_classes - 1), dtype=torch.float64)
@@ -49,6 +39,11 @@ def pair_flip(num_classes: int, rate: float) -> Tensor:
     """C (K, K) that turns class i into class i + 1 (mod K) with probability ``rate``; float64, rows sum to 1.
 
     Raises ValueError for a rate outside [0, 1] or fewer than two classes.
+
+    >>> pair_flip(3, 0.25)
+    tensor([[0.7500, 0.2500, 0.0000],
+            [0.0000, 0.7500, 0.2500],
+            [0.2500, 0.0000, 0.7500]], dtype=torch.float64)
     """
     _check_kind(num_classes, rate)
     identity = torch.eye(num_classes, dtype=torch.float64)
@@ -71,6 +66,11 @@ class Noise:
     added      : (K,), P(the class appears from nowhere on an image that has it neither truly nor by a flip)
 
     All float64. Raises ValueError, naming row or class, for what are no probabilities.
+
+    >>> noise = Noise([[0.8, 0.2], [0.0, 1.0]], removed=[0.5, 0.0], added=[0.0, 0.1])
+    >>> noise.fate  # of a label of class 0, 40 % stay, 10 % become class 1, half vanish
+    tensor([[0.4000, 0.1000, 0.5000],
+            [0.0000, 1.0000, 0.0000]], dtype=torch.float64)
     """
 
     transition: Tensor
@@ -78,7 +78,7 @@ class Noise:
     added: Tensor
 
     def __post_init__(self):
-        transition = check_transition(self.transition).detach().cpu().double()
+        transition = check_transition(as_tensor(self.transition, torch.float64)).detach().cpu()
         rates = {name: check_rates(getattr(self, name), len(transition), name).cpu() for name in ("removed", "added")}
         for name, value in {"transition": transition, **rates}.items():
             object.__setattr__(self, name, value)
@@ -128,7 +128,7 @@ class Noise:
         """
         labels = check_labels(labels).cpu()
         clean = labels.numpy()
-        draw = lambda where, rate, stream: noise_draw.by_class(  # noqa: E731
+        draw = lambda where, rate, stream: by_class(  # noqa: E731
             where, rate.numpy(), np.random.default_rng([seed, stream])
         )
         removed = draw(clean, self.removed, REMOVAL)

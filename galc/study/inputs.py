@@ -16,6 +16,7 @@ from galc.data import images
 from galc.data.backbones import build_backbone, weights_digest
 from galc.data.dataset import Dataset, check_pair
 from galc.data.load import load
+from galc.data.pictograms.labels import categories
 from galc.data.split import Split, split
 from galc.noise import by_image, from_file, kinds
 from galc.noise.model import Changes, Injected, Noise, changes, none
@@ -105,7 +106,7 @@ class Inputs:
         if p.noise_file is not None:
             return from_file.read(p.noise_file, data.classes) if p.noise > 0 else none(data.num_classes)
         weak = lambda: self._weak_scores(x[index], labels)  # noqa: E731
-        request = kinds.Request(labels, p.noise, data.classes, data.groups, self.split_seed, weak)
+        request = kinds.Request(labels, p.noise, groups_of(data), self.split_seed, weak)
         return kinds.make(p.noise_kind, request)
 
     def _weak_scores(self, x: Tensor, labels: Tensor) -> Tensor:
@@ -176,6 +177,12 @@ class Inputs:
 
 
 # --- from a data set's name to what a model takes --------------------------------------------------------------------
+
+
+def groups_of(data: Dataset) -> list[str]:
+    """The supercategory of each class, "" where unknown: the data set's own, else that of MS-COCO for the same name."""
+    known = {category["name"]: category["supercategory"] for category in categories()}
+    return [own or known.get(name, "") for own, name in zip(data.groups, data.classes, strict=True)]
 
 
 def prepare(p: Params) -> Data:

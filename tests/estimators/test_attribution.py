@@ -25,7 +25,8 @@ from galc.estimators.attribution import (
 )
 from galc.estimators.errors import matrix_error
 from galc.estimators.label_sets import Counts, LabelSets
-from galc.noise.model import Noise, inject, pair_flip, symmetric
+from galc.noise.draw import inject
+from galc.noise.model import Noise, pair_flip, symmetric
 
 K = 24
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from galc.checks import check_transition
 from galc.estimators.dual_t import dual_t, intermediate
 from galc.estimators.errors import matrix_error
-from galc.noise.model import inject, observed, pair_flip, symmetric
+from galc.noise.draw import inject, observed
+from galc.noise.model import pair_flip, symmetric
 
 K = 10
 

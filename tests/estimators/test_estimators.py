@@ -23,7 +23,7 @@ from galc.estimators.calibrated import calibrated_regulators
 from galc.estimators.dual_t import dual_t
 from galc.estimators.errors import matrix_error, rate_error
 from galc.losses.asl import calibrate, calibrate_logits
-from galc.noise.kinds import KINDS, NATURES
+from galc.noise.kinds import KINDS
 from galc.noise.model import Noise, pair_flip, symmetric
 
 K = 5
@@ -421,7 +421,7 @@ def test_every_estimator_has_a_scope_and_none_can_represent_noise_by_image():
     for name in ESTIMATORS:
         for kind in KINDS:
             text = limits(name, kind)
-            assert (text == "") == (NATURES[kind] in ESTIMATORS[name].scope)
+            assert (text == "") == (KINDS[kind].nature in ESTIMATORS[name].scope)
             assert not text or (text.startswith(name) and f"({kind})" in text and text.endswith("."))
 
 

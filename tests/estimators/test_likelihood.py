@@ -13,7 +13,8 @@ from galc.estimators import likelihood
 from galc.estimators.attribution import INFINITE, match_counts, pooled, pooled_rate
 from galc.estimators.errors import matrix_error
 from galc.estimators.likelihood import estimate, log_likelihood, maximise
-from galc.noise.model import inject, pair_flip, symmetric
+from galc.noise.draw import inject
+from galc.noise.model import pair_flip, symmetric
 
 K = 12
 

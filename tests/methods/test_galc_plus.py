@@ -9,6 +9,7 @@ from galc.losses.asl import calibrate_logits
 from galc.methods.base import ASL
 from galc.methods.galc_plus import Refined
 from galc.noise import model as noise
+from galc.noise.draw import inject
 from galc.noise.model import Noise
 from galc.training.batch import Batch
 
@@ -23,7 +24,7 @@ def case():
     clean[:, 0] |= ~clean.any(1)
     clean[:, 1] &= ~clean.all(1)
     model = Noise.of(noise.symmetric(K, 0.3))
-    noisy = noise.inject(clean, model.transition, 0)
+    noisy = inject(clean, model.transition, 0)
     trusted = torch.arange(N) < 8
     noisy[trusted] = clean[trusted]
     q = torch.where(clean, 0.8, 0.1)

@@ -8,6 +8,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from galc.methods.small_loss import SmallLoss, largest, wrong_shares
 from galc.noise import model as noise
+from galc.noise.draw import inject, observed
 from galc.training.batch import Batch
 
 K = 6
@@ -22,7 +23,7 @@ def noisy_set(transition: torch.Tensor, n: int = 20_000) -> tuple[torch.Tensor, 
     generator = torch.Generator().manual_seed(0)
     frequency = torch.tensor([0.5, 0.3, 0.2, 0.1, 0.05, 0.03])
     clean = torch.rand(n, K, generator=generator) < frequency
-    return clean, noise.inject(clean, transition, 0)
+    return clean, inject(clean, transition, 0)
 
 
 @pytest.mark.parametrize("transition", [noise.symmetric(K, 0.4), noise.pair_flip(K, 0.3), torch.eye(K)])
@@ -30,7 +31,7 @@ def test_the_shares_of_wrong_and_lost_labels_are_those_of_a_noisy_set(transition
     clean, noisy = noisy_set(transition)
     count, c = (
         len(clean),
-        noise.observed(clean, noisy),
+        observed(clean, noisy),
     )  # flips onto present labels are not drawn: the C that they really had
     wrong, lost = wrong_shares(noisy.float().mean(0), c)
     torch.testing.assert_close(wrong, (noisy & ~clean).sum(0) / noisy.sum(0), atol=0.02, rtol=0)

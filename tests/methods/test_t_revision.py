@@ -14,7 +14,8 @@ from galc.estimators.errors import matrix_error
 from galc.losses.forward import ForwardBCE
 from galc.methods.base import BCE, METHODS, by_matrix, corrected
 from galc.methods.t_revision import TRevision
-from galc.noise.model import inject, pair_flip, symmetric
+from galc.noise.draw import inject
+from galc.noise.model import pair_flip, symmetric
 from galc.training.batch import Batch, TrainingSet
 from galc.training.loop import Recipe, fit
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from galc.noise.by_image import InstanceNoise, average, capped, flat, logistic, scores
-from galc.noise.model import observed
+from galc.noise.draw import observed
 
 K = 6
 

@@ -4,13 +4,15 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galc.checks import check_transition
-from galc.noise.model import Flips, Noise, changes, flip, inject, none, observed, pair_flip, symmetric
+from galc.noise.draw import Flips, flip, inject, observed
+from galc.noise.model import Noise, changes, none, pair_flip, symmetric
 from galc.store import ROOT
 
 REAL = ROOT.parent / "shared" / "data" / "coco2014_labels" / "train2014.npz"
@@ -161,7 +163,7 @@ def test_an_image_with_every_class_is_an_error_that_names_it():
 
 def test_same_seed_same_noise_in_another_process_and_other_seeds_differ():
     code = (
-        "import hashlib, torch; from galc.noise.model import inject, symmetric;"
+        "import hashlib, torch; from galc.noise.draw import inject; from galc.noise.model import symmetric;"
         "y = torch.arange(4000).reshape(400, 10) % 7 < 2;"
         "print(hashlib.sha256(inject(y, symmetric(10, 0.4), 3).numpy().tobytes()).hexdigest())"
     )
@@ -368,3 +370,13 @@ def test_rates_that_are_none_are_refused_by_class(removed, message):
 def test_an_image_with_every_class_can_lose_labels():
     labels = torch.ones(10, 3, dtype=torch.bool)
     assert Noise(torch.eye(3), torch.full((3,), 0.5), torch.ones(3)).inject(labels, 0).noisy.sum() == 15
+
+
+def test_arrays_tables_and_lists_are_taken_for_what_they_are_and_keep_their_digits():
+    labels, matrix = random_labels(0, k=3), [[0.7, 0.2, 0.1], [0.0, 1.0, 0.0], [0.3, 0.3, 0.4]]
+    labels = without_full_rows(labels)
+    expected = inject(labels, torch.tensor(matrix, dtype=torch.float64), 0)
+    for take in (np.asarray, pd.DataFrame, lambda x: np.asarray(x).tolist()):
+        assert torch.equal(inject(take(labels), take(matrix), 0), expected)
+        noise = Noise(take(matrix), [0.1, 0, 0], np.array([0, 0.3, 0]))
+        assert noise.transition[0, 0].item() == 0.7 and noise.removed[0].item() == 0.1

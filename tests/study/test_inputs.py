@@ -2,15 +2,17 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from galc.checks import check_transition
+from galc.data.pictograms.labels import categories
 from galc.estimators.base import limits
-from galc.noise.kinds import KINDS
+from galc.noise.kinds import KINDS, Request, make
 from galc.study import run as study
-from galc.study.inputs import Inputs
+from galc.study.inputs import Inputs, groups_of
 from galc.study.params import ParameterError, checked
 from galc.study.run import Run
 from galc.study.stages import Stages
@@ -29,6 +31,18 @@ def grouped(tiny, tmp_path_factory):
             category["supercategory"] = group
         file.write_text(json.dumps(content))
     return tiny | {"data": str(root)}
+
+
+def test_semantic_noise_knows_cocos_groups_by_name_where_the_data_name_none():
+    names = tuple(category["name"] for category in categories())
+    labels = torch.eye(80, dtype=torch.bool)
+    groups = groups_of(SimpleNamespace(classes=names, groups=("",) * 80))
+    matrix = make("semantic", Request(labels, 0.4, groups, 0)).transition
+    cat, dog, chair, person = (names.index(name) for name in ("cat", "dog", "chair", "person"))
+    assert matrix[cat, dog] == pytest.approx(0.4 / 9) and matrix[cat, chair] == 0  # ten animals
+    assert matrix[person, chair] == matrix[person, cat] == pytest.approx(0.4 / 79)
+    own = SimpleNamespace(classes=("cat", "dog", "mug"), groups=("", "mine", ""))
+    assert groups_of(own) == ["animal", "mine", ""]
 
 
 @pytest.mark.parametrize("kind", KINDS)
