@@ -163,11 +163,10 @@ class Matrices:
 
 def describe(setting: Params, settings: Sequence[Params]) -> str:
     """A run in few words: the parameters in which the settings differ, or its seed: "seed 0, 10 % gold"."""
-    values = {name: {getattr(other, name) for other in settings} for name in Params.model_fields}
-    varied = [name for name in values if len(values[name]) > 1] or ["seed"]
-    order = sorted(varied, key=lambda name: list(WORDS).index(name) if name in WORDS else len(WORDS))
+    names = [*WORDS, *(name for name in Params.model_fields if name not in WORDS)]
+    varied = [name for name in names if len({getattr(other, name) for other in settings}) > 1] or ["seed"]
     say = lambda name: WORDS.get(name, lambda value: f"{name} {value}")  # noqa: E731
-    return ", ".join(say(name)(getattr(setting, name)) for name in order)
+    return ", ".join(say(name)(getattr(setting, name)) for name in varied)
 
 
 # --- example images as HTML ------------------------------------------------------------------------------------------

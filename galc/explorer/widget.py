@@ -125,7 +125,7 @@ class Explorer:
         levels, run = [self.source.levels[n] for n in np.unique(places)], self.run.value
         estimates = [matrices.scaled(self.source.estimate(run, level, estimator), scale) for level in levels]
         return {
-            f"{group_label('noise', level)} flipped": (self.source.true(run, level), estimate)
+            f"{percent(level)} flipped": (self.source.true(run, level), estimate)
             for level, estimate in zip(levels, estimates, strict=True)
         }
 
@@ -148,7 +148,7 @@ class Explorer:
             try:
                 self.source.estimate(run, level, name)
             except ValueError as error:
-                print(f"{name} at {group_label('noise', level)} noise: {error}")
+                print(f"{name} at {percent(level)} noise: {error}")
         self._prepared.add(run)
         self.noise.continuous_update = True
         return self
@@ -172,7 +172,7 @@ class Explorer:
         """The widget, and for those who cannot show it the picture."""
         picture = plots.rendered(self.picture())
         return self.widget._repr_mimebundle_() | {
-            "text/plain": f"{self.estimator.value} at {group_label('noise', self.noise.value)} noise. {self.finding}",
+            "text/plain": f"{self.estimator.value} at {percent(self.noise.value)} noise. {self.finding}",
             "image/png": base64.b64encode(picture).decode(),
         }
 
@@ -182,7 +182,7 @@ class Explorer:
         """Bring everything up to date with the controls."""
         name = self.estimator.value
         if not self.source.is_ready(*self.place, name):
-            self.status.say(f"computing {name} at {group_label('noise', self.noise.value)} noise …")
+            self.status.say(f"computing {name} at {percent(self.noise.value)} noise …")
         scene = self.scene
         errors = matrices.matrix_text(scene.true, scene.estimate)
         self.summary.value = f"All rows: {html.escape(errors)}.<br>{html.escape(self.finding)}"

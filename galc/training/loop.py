@@ -27,7 +27,7 @@ from galc.training import checkpoint as files
 from galc.training import loader, parallel
 from galc.training.batch import Batch, Loss, TrainingSet, Transform, mixed
 from galc.training.checkpoint import Pace, Preemption, identity
-from galc.training.models import Compiled, autocast, in_layout, to_device_layout
+from galc.training.models import Compiled, in_layout, to_device_layout
 
 AGREE = 10  # steps between two looks of several processes at whether one of them is to stop
 
@@ -56,8 +56,7 @@ class Recipe:
 class Fit:
     """A finished training: the model and its moving average after ``epoch``, and one record an epoch.
 
-    ``epoch`` counts from 1: the last one, or the chosen one where there was a choice. 0: none was trained. ``steps`` is
-    the number of updates of the whole training.
+    ``epoch``, from 1, is the last one, or the chosen one where there was a choice. ``steps`` counts all updates.
     """
 
     model: nn.Module
@@ -81,17 +80,17 @@ def fit(
     checkpoint_seconds: float = 30.0,
     log: Callable[[str], None] | None = None,
 ) -> Fit:
-    """Train ``model`` in place and return it with its moving average and the record of every epoch.
+    """Train ``model`` in place, and ``loss`` where it is a module; with a moving average and a record of every epoch.
 
-    ``loss`` is trained in place, too, where it is a module (`galc.training.batch`).
     ``monitor(model)`` gives the metrics of an epoch (model in eval mode); nothing is selected by them.
     ``choose(model)`` gives the score of an epoch on images that are not trained on: the weights of the epoch with
     the highest score, the first of equals, are the result; the history has the scores as "choice".
     ``checkpoint`` names a file to resume from and to write at most every ``checkpoint_seconds``, and when SIGTERM
-    comes, which then ends the process. Of several processes (`galc.training.parallel`), the first one writes it, and
-    logs. Raises FloatingPointError, naming epoch and step, as soon as an epoch met a loss or left a weight that is not
-    finite, and MemoryError with a batch size that fits where a GPU has too little; the last checkpoint stays. Raises
-    ValueError for a checkpoint of another run, and for less images than a step needs.
+    comes, which then ends the process. Of several processes (`galc.training.parallel`), the first one writes and logs.
+
+    Raises FloatingPointError, naming epoch and step, at the end of an epoch with a loss or a weight that is not finite,
+    and MemoryError with a batch size that fits where a GPU has too little; the last checkpoint stays. Raises ValueError
+    for a checkpoint of another run, and for less images than a step needs.
     """
     # before the run, which changes the loss and moves it
     own = checkpoint and identity(vars(recipe), seed, data, loss, str(model), choose is not None)
@@ -153,11 +152,6 @@ def one_cycle(optimizer: torch.optim.Optimizer, learning_rate: float, steps: int
     """OneCycle over ``steps``; ``pct_start`` is off by a hair where the rise would last 0 steps, a divisor."""
     pct_start += 1e-9 if pct_start * steps == 1 else 0
     return OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps, pct_start=pct_start)
-
-
-def ema_decay(step: int, limit: float) -> float:
-    """Warm-up of the moving average: step / (step + 9) until it reaches ``limit`` (step counts from 1)."""
-    return min(limit, step / (step + 9))
 
 
 class _Run:
@@ -226,7 +220,7 @@ class _Run:
 
     def is_stopped(self, stop: Preemption) -> bool:
         """Whether the training ends after this step, in all processes alike."""
-        return parallel.any_of(stop.asked) if parallel.count() == 1 or self.step % AGREE == 0 else False
+        return (parallel.count() == 1 or self.step % AGREE == 0) and parallel.any_of(stop.asked)
 
     def agree(self, met: Tensor, unmet: Tensor) -> None:
         """Make the state of all processes one: what each has of the rows it has ``met``, of others the first's."""
@@ -269,7 +263,7 @@ class _Run:
 
     def backward(self, network: Callable, inputs: Tensor, batch: Batch, drawn: tuple, weight: float = 1.0) -> Tensor:
         """The loss of a batch, its gradients, times ``weight``, left in the parameters."""
-        with autocast(self.device, self.recipe.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):  # inside the model alone
             inputs, loss = mixed(self.transform(inputs, *drawn), self.loss, self.recipe.mixup)
             logits = network(in_layout(inputs, self.model))
         value = loss(logits.float(), batch)
@@ -288,7 +282,8 @@ class _Run:
 
     @torch.no_grad()
     def update_ema(self) -> None:
-        weight = 1 - ema_decay(self.step, self.recipe.ema_decay)
+        """Move the average on; its decay warms up, step / (step + 9), until it is that of the recipe."""
+        weight = 1 - min(self.recipe.ema_decay, self.step / (self.step + 9))
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), weight)
         for average, current in zip(self.ema.buffers(), self.model.buffers(), strict=True):
             average.copy_(current)  # running statistics and counters are averages already

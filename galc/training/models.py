@@ -64,11 +64,6 @@ def in_layout(inputs: Tensor, model: nn.Module) -> Tensor:
     return inputs.contiguous(memory_format=torch.channels_last) if images else inputs
 
 
-def autocast(device: torch.device, bf16: bool) -> torch.autocast:
-    """bfloat16 inside the model where asked for; weights, losses and metrics stay in float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-
-
 class Compiled:
     """torch.compile of a model, in calls alone: its weights and its names stay those of the model.
 
@@ -114,7 +109,7 @@ def predict(
 
     def forward(batch: Tensor) -> Tensor:
         try:
-            with autocast(device, bf16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 return model(in_layout(transform(batch), model)).float()
         except loader.OUT_OF_MEMORY:
             if len(batch) == 1:

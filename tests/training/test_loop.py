@@ -376,11 +376,6 @@ def test_weight_decay_is_for_matrices_and_kernels_of_the_model_alone():
     assert [names[id(p)] for p in trainer.param_groups(net, None, 0.1)[0]["params"]] == ["3.weight"]
 
 
-def test_the_moving_average_warms_up_to_its_limit():
-    assert [trainer.ema_decay(step, 0.9) for step in (1, 3, 9)] == [0.1, 0.25, 0.5]
-    assert trainer.ema_decay(10**6, 0.9997) == 0.9997
-
-
 def test_weight_decay_spares_biases():
     linear = nn.Linear(5, 4)
     nn.init.ones_(linear.bias)
