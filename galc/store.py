@@ -130,19 +130,11 @@ def _checksum(arrays: dict[str, np.ndarray], record: str) -> str:
     return digest([list(arrays), array_digest(*arrays.values()), record])
 
 
-def read(path: Path) -> Entry | None:
-    """Read one entry, or ``None`` (with a warning) if it is broken. Never runs code from the file."""
-    try:
-        return whole(path)
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        warnings.warn(f"cache entry {path} is broken ({error}); computing it again", stacklevel=2)
-        return None
+def read(path: Path, strict: bool = False) -> Entry | None:
+    """Read one entry; ``None`` where it is missing, or broken (with a warning). Never runs code from the file.
 
-
-def whole(path: Path) -> Entry:
-    """Read one entry. Raises ValueError if it is broken, FileNotFoundError if it is missing. Never runs its content."""
+    ``strict`` raises FileNotFoundError or ValueError instead.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
@@ -151,9 +143,13 @@ def whole(path: Path) -> Entry:
             raise ValueError("checksum differs")
         return Entry(arrays, json.loads(header["record"]), path)
     except FileNotFoundError:
-        raise
+        if strict:
+            raise
     except (SafetensorError, ValueError, KeyError, OSError) as error:
-        raise ValueError(str(error)) from error
+        if strict:
+            raise ValueError(str(error)) from error
+        warnings.warn(f"cache entry {path} is broken ({error}); computing it again", stacklevel=2)
+    return None
 
 
 def locked(file: Path) -> FileLock:
@@ -173,19 +169,17 @@ def path_of(stage: str, key: dict) -> Path:
     return outputs() / "cache" / stage / f"{digest(key)}.safetensors"
 
 
-def cached(
-    stage: str, key: dict, compute: Callable[[], tuple[dict[str, np.ndarray], dict]], force: bool = False
-) -> Entry:
+def cached(stage: str, key: dict, compute: Callable[[], tuple[dict[str, np.ndarray], dict]]) -> Entry:
     """The entry of ``stage`` for ``key``: read if whole, else computed once and stored.
 
     Processes that want the same entry at the same time wait for the first one, then read its result.
     ``compute`` returns (arrays, record); ``key`` is any JSON value and is kept in the record.
     """
     path = path_of(stage, key)
-    if not force and path.exists() and (entry := read(path)) is not None:
+    if path.exists() and (entry := read(path)) is not None:
         return entry
     with locked(path.with_suffix(".lock")):
-        if not force and path.exists() and (entry := read(path)) is not None:
+        if path.exists() and (entry := read(path)) is not None:
             return entry
         remove_left_over(path.parent, f".{path.name}.*.tmp")  # nobody else writes it while the lock is held
         arrays, record = compute()

@@ -42,7 +42,17 @@ def test_a_log_gets_few_lines_and_a_last_one(seconds, lines, monkeypatch, capsys
 def test_a_line_says_how_far_how_fast_and_how_long_still(monkeypatch, capsys):
     clock = Clock(20, monkeypatch)
     list(track(clock.pass_over(range(4)), 4, "training", "runs"))
-    assert capsys.readouterr().err.splitlines()[1] == "training: 2/4 runs, 20.00s/runs, 00:40 gone, 00:40 left"
+    assert capsys.readouterr().err.splitlines()[1] == "training: 2/4 runs, 20.0 s a run, 00:40 gone, 00:40 left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "unit", "pace"),
+    [(3.1, "runs", "3.1 s a run"), (20, "matrices", "20.0 s a matrix"), (0.01, "images", "100 images/s")],
+)
+def test_below_one_a_second_it_says_how_long_one_takes(seconds, unit, pace, monkeypatch, capsys):
+    clock = Clock(seconds, monkeypatch)
+    list(track(clock.pass_over(range(40)), 40, "working", unit))
+    assert f", {pace}, " in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_no_items_no_line(capsys):

@@ -58,12 +58,6 @@ def test_keys_of_another_order_are_the_same_entry_and_other_values_are_not():
         store.cached("stage", {"a": 1, "b": 3}, explode)
 
 
-def test_force_computes_again():
-    store.cached("stage", KEY, numbers)
-    with pytest.raises(AssertionError, match="computed again"):
-        store.cached("stage", KEY, explode, force=True)
-
-
 def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size - 7)
 
@@ -143,6 +137,16 @@ def test_a_broken_entry_is_reported_and_computed_again(damage):
         store.cached("stage", KEY, lambda: calls.append(1) or numbers())
     assert calls == [1]
     np.testing.assert_array_equal(store.cached("stage", KEY, explode).arrays["scores"], numbers()[0]["scores"])
+
+
+def test_what_is_missing_or_broken_is_none_or_where_it_must_be_there_an_error(tmp_path):
+    assert store.read(tmp_path / "none") is None
+    with pytest.raises(FileNotFoundError):
+        store.read(tmp_path / "none", strict=True)
+    path = store.cached("stage", KEY, numbers).path
+    truncate(path)
+    with pytest.raises(ValueError, match="header"):
+        store.read(path, strict=True)
 
 
 def test_no_single_flipped_bit_of_an_entry_changes_what_is_read():
@@ -325,7 +329,8 @@ def test_the_digest_of_a_file_is_the_digest_of_its_content(tmp_path):
 @pytest.mark.parametrize("fault", ["read-only", "a file"])
 def test_a_folder_that_cannot_be_written_to_is_one_line_that_says_what_to_set(fault, tmp_path, monkeypatch):
     if fault == "a file":
-        (tmp_path / "outputs").write_text("")
+        (tmp_path / "outputs").mkdir(exist_ok=True)
+        (tmp_path / "outputs" / "cache").write_text("")
     else:
         monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(OSError, match=r"^cannot write to .*cache.* \(.*\): set GALC_OUTPUTS to a folder that can"):

@@ -75,7 +75,7 @@ class Classifier:
         """Raises ValueError for a file that is broken, FileNotFoundError without one. Runs no code from it."""
         path = Path(path)
         try:
-            entry = store.whole(path)
+            entry = store.read(path, strict=True)
             about, size = entry.record["about"], len(entry.record["classes"])
             head = models.probe(entry.arrays["projection/matrix"].shape[1], size, about["hidden"])
             state = {n.removeprefix("head/"): torch.from_numpy(a) for n, a in entry.arrays.items() if n[:5] == "head/"}

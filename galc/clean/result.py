@@ -191,7 +191,7 @@ def _whole(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; run galc clean with --out {path.parent}")
     try:
-        entry = store.whole(path)
+        entry = store.read(path, strict=True)
     except ValueError as error:
         raise ValueError(f"{path} is broken ({error}); run galc clean again") from error
     if (version := entry.record.get("version")) != VERSION:

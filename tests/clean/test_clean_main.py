@@ -206,7 +206,7 @@ def test_killed_at_any_moment_it_leaves_no_half_result_and_goes_on(run, source, 
         process.wait()
         seen = len(list(cache.rglob("*.safetensors")))
         for file in [*cache.rglob("*.safetensors"), *out.glob("*.safetensors")]:
-            assert store.whole(file)
+            assert store.read(file, strict=True)
     done = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert torch.equal(Cleaned.load(out).posterior, Cleaned.load(run[0]).posterior)
