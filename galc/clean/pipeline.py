@@ -23,7 +23,8 @@ from galc.data.dataset import Dataset
 from galc.study.inputs import Projection, features, principal_components
 from galc.study.params import ParameterError, checked, unknown_message
 from galc.study.run import environment
-from galc.study.stages import Log, code_digest
+from galc.study.stage_cache import code_digest
+from galc.study.stages import Log
 
 # Chosen on `pictograms` with 20 % symmetric noise by the likelihood of the trusted images' labels (docs/method.md).
 RECIPE = {"hidden": 1024, "input_dropout": 0.3, "folds": 5, "fold_epochs": 30, "epochs": 30}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -66,14 +67,8 @@ class Inputs:
             from_file.parse(self.params.noise_file)  # a broken file is an error before any long work
         return _prepared(Params(**{name: getattr(self.params, name) for name in INPUTS}))
 
-    @property
-    def train(self) -> Dataset:
-        return self.data.train
-
-    @property
-    def test(self) -> Dataset:
-        """The clean test images with at least two labels."""
-        return self.data.test
+    train = property(attrgetter("data.train"))
+    test = property(attrgetter("data.test"))  # the clean test images with at least two labels
 
     @property
     def split_seed(self) -> int:

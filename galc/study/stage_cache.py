@@ -1,4 +1,4 @@
-"""What a result costs: the seconds of every stage it needs, whoever computed them and whenever.
+"""What a cached stage was made by and what it costs: its code, and the seconds of every stage that it needs.
 
 Runs share stages through the cache, and the first that asks pays for them. A table of costs must not depend on who that
 was: so a cache entry keeps the seconds of the stages behind it, each counted once.
@@ -7,12 +7,27 @@ was: so a cache entry keeps the seconds of the stages behind it, each counted on
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from galc import store
 from galc.training import parallel
+
+# What decides a result by its code: these folders and modules, but for those of this room that only keep its books.
+SCIENCE = ("losses", "noise", "estimators", "training", "methods", "study", "checks.py", "metrics.py")
+BOOKS = ("params", "runs", "select", "stage_cache", "workers")
+
+
+@cache
+def code_digest() -> str:
+    """Identifies the code that results depend on."""
+    room = Path(__file__).parent
+    places = [room.parent / name for name in SCIENCE]
+    files = {file for place in places for file in ([place] if place.is_file() else place.rglob("*.py"))}
+    counts = sorted(files - {room / f"{name}.py" for name in BOOKS})
+    return store.digest([(str(file.relative_to(room.parent)), store.file_digest(file)) for file in counts])
 
 
 class Costs:

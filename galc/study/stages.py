@@ -8,15 +8,14 @@ computes it: shared stages are computed once, whoever asks first, and a result i
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from functools import cache, cached_property
+from functools import cached_property, partial
+from operator import attrgetter
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from galc import metrics, store
-from galc.data.dataset import Dataset
-from galc.data.split import Split
 from galc.estimators import attribution
 from galc.estimators import base as estimators
 from galc.estimators.base import Estimate, Evidence
@@ -26,17 +25,14 @@ from galc.losses.forward import ForwardBCE
 from galc.methods.base import ASL, BCE, by_matrix, corrected, plain
 from galc.study.inputs import Inputs
 from galc.study.params import Params
-from galc.study.stage_cache import Costs
+from galc.study.stage_cache import Costs, code_digest
 from galc.training.batch import Loss, TrainingSet
 from galc.training.crossfit import Platt, crossfit, folds
 from galc.training.loop import Fit, Recipe, fit
 from galc.training.models import predict
 
 Log = Callable[[str], None] | None
-# What decides a result by its code: these folders and modules, but for those of this room that only keep its books.
-SCIENCE = ("losses", "noise", "estimators", "training", "methods", "study", "checks.py", "metrics.py")
-BOOKS = ("params", "runs", "select", "stage_cache", "workers")
-
+Relabel = Callable[[TrainingSet], TrainingSet]
 # Of the key of a stage. What else decides what models are given (data set, image size, weights, ...) is in the digest
 # of the inputs, by content.
 TRAINING = (
@@ -55,16 +51,6 @@ BEHIND = {
 }
 
 
-@cache
-def code_digest() -> str:
-    """Identifies the code that results depend on."""
-    room = Path(__file__).parent
-    places = [room.parent / name for name in SCIENCE]
-    files = {file for place in places for file in ([place] if place.is_file() else place.rglob("*.py"))}
-    counts = sorted(files - {room / f"{name}.py" for name in BOOKS})
-    return store.digest([(str(file.relative_to(room.parent)), store.file_digest(file)) for file in counts])
-
-
 class Stages:
     """The stages of one data set, split, noise level and seed, shared by all methods.
 
@@ -80,22 +66,10 @@ class Stages:
         """The stages of a study: of the data, split and noise that its parameters name."""
         return cls(Inputs(params), params, log)
 
-    @property
-    def train(self) -> Dataset:
-        return self.inputs.data.train
-
-    @property
-    def test(self) -> Dataset:
-        return self.inputs.data.test
-
-    @property
-    def split(self) -> Split:
-        return self.inputs.split
-
-    @property
-    def observed(self) -> Tensor:
-        """(N, K) bool labels as a user would get them: noisy for silver images, clean for all others."""
-        return self.inputs.observed
+    train = property(attrgetter("inputs.data.train"))
+    test = property(attrgetter("inputs.data.test"))
+    split = property(attrgetter("inputs.split"))
+    observed = property(attrgetter("inputs.observed"))  # (N, K) bool labels, as a user would get them
 
     @property
     def silver_labels(self) -> Tensor:
@@ -160,15 +134,8 @@ class Stages:
         logits = self.predict(model, self.inputs.data.x, self.gold_fold)
         return metrics.evaluate(torch.sigmoid(logits), self.train.labels[self.gold_fold])["mAP"]
 
-    def fit(
-        self,
-        data: TrainingSet,
-        loss: Loss,
-        checkpoint: Path,
-        dropout: bool = True,
-        choose: Callable[[nn.Module], float] | None = None,
-        **recipe,
-    ) -> Fit:
+    def fit(self, data: TrainingSet, loss: Loss, checkpoint: Path, dropout=True, choose=None, **recipe) -> Fit:
+        """A fresh model, trained by `galc.training.loop.fit`; ``recipe`` are changes to the study's."""
         return fit(
             self.build(dropout),
             data,
@@ -182,14 +149,7 @@ class Stages:
             log=self.log,
         )
 
-    def crossfit(
-        self,
-        what: str,
-        key: dict,
-        data: TrainingSet,
-        loss: Loss,
-        relabel: Callable[[TrainingSet], TrainingSet] | None = None,
-    ) -> Tensor:
+    def crossfit(self, what: str, key: dict, data: TrainingSet, loss: Loss, relabel: Relabel | None = None) -> Tensor:
         """(N, K) logits for all images, each from models that have not seen it.
 
         ``key`` is of the stage that asks for it, and tells what ``relabel`` depends on.
@@ -267,24 +227,18 @@ class Stages:
         for all folds, a count over all noisy labels.
         """
         its = [part.numpy() for part in (estimate.arrivals, estimate.appearing) if part is not None]
-        digest = store.array_digest(*its)
-        key = self.key(EVERYTHING, FOLDED) | {"estimate": digest}
-        gold = torch.zeros(len(self.train), dtype=torch.bool)
-        gold[self.split.gold] = True
+        key = self.key(EVERYTHING, FOLDED) | {"estimate": store.array_digest(*its)}
 
         def first_round(part: TrainingSet) -> TrainingSet:
             logits = self.crossfit("first", key, part, _forward(estimate))
-            its_gold, noisy = part.index[gold[part.index]], ~part.trusted
+            its_gold, noisy = part.index[torch.isin(part.index, self.split.gold)], ~part.trusted
             platt = Platt(self.train.num_classes).fit(logits[its_gold], self.train.labels[its_gold])
             targets = part.targets.clone()
             known = platt.probabilities(logits[part.index[noisy]])
-            targets[noisy] = self.posterior_labels(known, targets[noisy].bool(), estimate)
+            targets[noisy] = LabelSets(known, targets[noisy].bool()).posterior(estimate.noise)
             return replace(part, targets=targets)
 
-        def compute() -> Tensor:
-            data, loss = self._everything(), plain(BCE)
-            return self.calibrated(self.crossfit("second", key, data, loss, first_round))
-
+        compute = lambda: self.calibrated(self.crossfit("second", key, self._everything(), plain(BCE), first_round))  # noqa: E731
         says = "second round: cross-fitting on the posterior labels of the first, nested"
         return self._probabilities("second", key, says, compute)
 
@@ -295,30 +249,21 @@ class Stages:
         compute = lambda: self.crossfit("given", key, self._everything(), plain(BCE)).sigmoid()  # noqa: E731
         return self._probabilities("given", key, "cross-fitting a model of the labels as given", compute)
 
-    def posterior_labels(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
-        """P(clean label | observed labels, x) (n, K) from q, ``known`` (n, K), and the observed ``labels`` (n, K)."""
-        return LabelSets(known, labels).posterior(estimate.noise)
-
     def shifted(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
         """q, ``known`` (n, K), shifted to each image's number of ``labels`` (n, K) where the noise keeps it."""
         return known if estimate.appearing is not None else attribution.match_counts(known, labels.sum(1))
 
     def evidence(self) -> Evidence:
         """What estimators may ask for; nothing is computed before it is asked."""
-        gold, single, silver = self.split.gold, self.split.single, self.split.silver
-        logits = lambda index: torch.from_numpy(self.silver.arrays["logits"])[index]  # noqa: E731
-        return Evidence(
-            gold_logits=lambda: logits(gold),
-            gold_labels=lambda: self.train.labels[gold],
-            gold_clean=lambda: self.clean_posterior[gold],
-            single_logits=lambda: logits(single),
-            single_labels=lambda: self.train.labels[single],
-            single_clean=lambda: self.clean_posterior[single],
-            silver_logits=lambda: logits(silver),
-            silver_labels=lambda: self.silver_labels,
-            silver_posterior=lambda: self.noisy_posterior[silver],
-            noise=lambda: self.inputs.noise_model,
-        )
+        made = {
+            "labels": lambda index: self.observed[index],
+            "logits": lambda index: torch.from_numpy(self.silver.arrays["logits"])[index],
+            "clean": lambda index: self.clean_posterior[index],
+            "posterior": lambda index: self.noisy_posterior[index],
+        }
+        names = [(name, *name.split("_")) for name in Evidence.__annotations__ if "_" in name]  # as silver_labels
+        parts = {name: partial(made[what], getattr(self.split, images)) for name, images, what in names}
+        return Evidence(noise=lambda: self.inputs.noise_model, **parts)
 
     def estimate(self, name: str) -> Estimate:
         """Step 2: what the named estimator says of the noise."""

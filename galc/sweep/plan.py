@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 
 from galc import store
-from galc.study import params, stages
+from galc.study import params, stage_cache
 from galc.study import runs as grid
 from galc.study.params import ParameterError, Params
 from galc.sweep.kernel import Job
@@ -83,7 +83,7 @@ def point_jobs(sweep: Sweep) -> list[Job]:
     for point, title in zip(sweep.points, titles(sweep.points, list(sweep.grid)), strict=True):
         values = point.model_dump()
         injected = {name: values[name] for name in names if name in values}
-        code = stages.code_digest()
+        code = stage_cache.code_digest()
         jobs.append(_job(sweep.notebook, folder / f"{title}.ipynb", injected, {"base": values}, code))
     return jobs
 

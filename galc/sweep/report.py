@@ -14,7 +14,7 @@ import pandas as pd
 from galc import store
 from galc.checks import needs
 from galc.study.run import RunRecord
-from galc.study.stages import code_digest
+from galc.study.stage_cache import code_digest
 
 RUNS = "results.parquet"
 CSS = """

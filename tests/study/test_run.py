@@ -23,7 +23,7 @@ from galc.methods.base import METHODS
 from galc.methods.cleanlab_filter import suspicious
 from galc.noise import model as noise
 from galc.study import run as study
-from galc.study import stages
+from galc.study import stage_cache, stages
 from galc.study.params import Params, checked
 from galc.study.run import Run
 from galc.study.stages import Stages
@@ -413,16 +413,16 @@ def test_the_same_data_in_another_folder_is_the_same_run(tiny, colours, tmp_path
 
 
 def test_the_code_of_every_room_that_decides_a_result_is_part_of_the_key_and_that_of_bookkeeping_is_not(monkeypatch):
-    room, read = Path(stages.__file__).parent, []
+    room, read = Path(stage_cache.__file__).parent, []
     digest = lambda file: read.append(file.relative_to(room.parent)) or "same"  # noqa: E731
     monkeypatch.setattr(store, "file_digest", digest)
-    first = stages.code_digest.__wrapped__()
-    assert {file.parts[0] for file in read} == set(stages.SCIENCE)
+    first = stage_cache.code_digest.__wrapped__()
+    assert {file.parts[0] for file in read} == set(stage_cache.SCIENCE)
     own = {file.stem for file in read if file.parts[0] == "study"}
     books = {file.stem for file in room.glob("*.py")} - own
-    assert books == set(stages.BOOKS) and {"stages", "inputs", "run"} < own
+    assert books == set(stage_cache.BOOKS) and {"stages", "inputs", "run"} < own
     monkeypatch.setattr(store, "file_digest", lambda file: str(file == room / "run.py"))
-    assert stages.code_digest.__wrapped__() != first
+    assert stage_cache.code_digest.__wrapped__() != first
 
 
 def changes_of(method: str, tiny: dict, **changes) -> set[str]:

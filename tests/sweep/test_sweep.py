@@ -18,7 +18,7 @@ from test_kernel import wait_for
 
 from galc import store
 from galc.cli import main
-from galc.study import params, stages
+from galc.study import params, stage_cache
 from galc.study import run as study
 from galc.study import runs as grid
 from galc.study.params import ParameterError, Params
@@ -151,7 +151,7 @@ def test_a_point_gets_all_parameters_what_its_notebook_declares_injected_the_res
     assert json.loads(second.environment["GALC_PARAMS"])["base"] == its.points[1].model_dump()
     assert second.environment["GALC_OUTPUTS"] == str(store.outputs()) and second.environment["GALC_WORKERS"] == "1"
     assert second.output == store.outputs() / "sweeps" / "tiny" / "noise=0.2.ipynb" and first.mark != second.mark
-    monkeypatch.setattr(stages, "code_digest", lambda: "other")
+    monkeypatch.setattr(stage_cache, "code_digest", lambda: "other")
     assert [job.mark for job in point_jobs(its)] != [first.mark, second.mark]
 
 

@@ -10,7 +10,7 @@ import torch
 from galc import store
 from galc.study.params import Params
 from galc.study.run import RunRecord
-from galc.study.stages import code_digest
+from galc.study.stage_cache import code_digest
 from galc.sweep import report
 
 
