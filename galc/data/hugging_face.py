@@ -52,7 +52,7 @@ def read(path: Path, _: Path, name: str, *, label_column: str | None = None) -> 
     tables, features = _tables(path)
     column = _label_column(features, label_column, path)
     classes = _kind(features[column])[1]
-    values = [value for table in tables for value in table[column].to_pylist()]
+    values = [value for table in tables.values() for value in table[column].to_pylist()]
     for n, row in enumerate(values):
         for value in _list(row) if classes else ():
             if not isinstance(value, int) or not 0 <= value < len(classes):
@@ -71,34 +71,28 @@ def _as_names(value: object, classes: list[str] | None) -> list[str]:
     return list(dict.fromkeys(classes[one] if classes else str(one) for one in _list(value)))
 
 
-def _tables(part: Path) -> tuple[list["pa.Table"], dict]:
-    """The tables of a part, a data file each, and the types of columns. Raises ValueError naming a broken file."""
+def _tables(part: Path) -> tuple[dict[Path, "pa.Table"], dict]:
+    """The tables of a part by data file, in order, and the types of columns. Raises ValueError naming a broken file."""
     features, state = _json(part / INFO).get("features"), _json(part / STATE)
     if not isinstance(features, dict):
         raise ValueError(f"{part / INFO} names no features; {AGAIN}")
     if state.get("_indices_data_files") or state.get("_indices_files"):
         raise ValueError(f"{part} is a selection of rows; call flatten_indices() before save_to_disk")
-    tables = [_read_file(file) for file in _arrow_files(part)]
-    if not tables:
-        raise ValueError(f"{part / STATE} names no data file; {AGAIN}")
-    for table, file in zip(tables, _arrow_files(part), strict=True):
-        if missing := [name for name in features if name not in table.column_names]:
-            raise ValueError(f"{file} lacks the column {missing[0]!r} of {part / INFO}; {AGAIN}")
-        if table.schema != tables[0].schema:
-            raise ValueError(f"{file} has other columns than the first data file; {AGAIN}")
-    return tables, features
-
-
-def _arrow_files(part: Path) -> list[Path]:
-    """The data files of a part, in order; each in its folder, whatever it is called."""
     try:
-        names = [one["filename"] for one in _json(part / STATE)["_data_files"]]
+        names = [str(one["filename"]) for one in state["_data_files"]]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{part / STATE} names no data files ({error}); {AGAIN}") from error
-    for name in names:
-        if Path(name).name != name:
-            raise ValueError(f"{part / STATE}: the data file {name!r} lies outside of its folder")
-    return [part / name for name in names]
+    if outside := [name for name in names if Path(name).name != name]:
+        raise ValueError(f"{part / STATE}: the data file {outside[0]!r} lies outside of its folder")
+    if not names:
+        raise ValueError(f"{part / STATE} names no data file; {AGAIN}")
+    tables = {part / name: _read_file(part / name) for name in names}
+    first = next(iter(tables.values()))
+    if missing := [name for name in features if name not in first.column_names]:
+        raise ValueError(f"{next(iter(tables))} lacks the column {missing[0]!r} of {part / INFO}; {AGAIN}")
+    if other := [file for file, table in tables.items() if table.schema != first.schema]:
+        raise ValueError(f"{other[0]} has other columns than the first data file; {AGAIN}")
+    return tables, features
 
 
 def _read_file(file: Path) -> "pa.Table":
@@ -157,14 +151,14 @@ def _label_column(features: dict, wanted: str | None, part: Path) -> str:
     return found[0]
 
 
-def _files(part: Path, tables: list["pa.Table"], features: dict) -> list[Path]:
+def _files(part: Path, tables: dict[Path, "pa.Table"], features: dict) -> list[Path]:
     """An image file for each row of a part; images that are in the table are written to outputs()/data."""
     columns = [name for name, f in features.items() if isinstance(f, dict) and f.get("_type") == "Image"]
     if len(columns) != 1:
         raise ValueError(f"{part} must have one column of images, got: {', '.join(columns) or 'none'}")
-    digest = store.digest([store.file_digest(file) for file in _arrow_files(part)])
+    digest = store.digest([store.file_digest(file) for file in tables])
     folder, files = store.outputs() / "data" / f"saved-{digest}", []
-    for n, value in enumerate(value for table in tables for value in table[columns[0]].to_pylist()):
+    for n, value in enumerate(value for table in tables.values() for value in table[columns[0]].to_pylist()):
         content, name = (value or {}).get("bytes"), (value or {}).get("path")
         if content is None and not name:
             raise ValueError(f"{part}, row {n}: the image is empty; take the row out")
@@ -195,14 +189,14 @@ def write(source: Path, images: Path, wanted: Mapping[Path, Sequence[str]], _: o
     order = iter(_files(source, tables, features))
     with whole_folder(target) as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)
-        for file, table in zip(_arrow_files(source), tables, strict=True):
+        for file, table in tables.items():
             values = [_changed(old, wanted.get(next(order)), classes, lists) for old in table[column].to_pylist()]
             place = table.schema.get_field_index(column)
             field = table.schema.field(column)
             table = table.set_column(place, field, pa.array(values, field.type))
             with pa.OSFile(str(folder / file.name), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
                 stream.write_table(table)
-        marks = [store.file_digest(folder / file.name) for file in _arrow_files(source)]
+        marks = [store.file_digest(folder / file.name) for file in tables]
         store.write_json(folder / STATE, _json(source / STATE) | {"_fingerprint": store.digest(marks)[:16]})
     return target
 

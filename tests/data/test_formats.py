@@ -158,7 +158,7 @@ def test_a_saved_data_set_changes_in_its_labels_alone(tmp_path):
     files = load(source).files
     names[files[0]], names[files[2]] = ["dog"], ["ü", "cat"]
     written = write_like(source, names, classes, tmp_path / "out")
-    before, after = (pa.concat_tables(hugging_face._tables(part)[0]) for part in (source, written))
+    before, after = (pa.concat_tables(hugging_face._tables(part)[0].values()) for part in (source, written))
     assert after["labels"].to_pylist() == [[1], ROWS[1], [2, 0], ROWS[3]]
     assert after.schema.equals(before.schema, check_metadata=True)
     assert after.drop_columns("labels").equals(before.drop_columns("labels"))
@@ -194,7 +194,7 @@ def test_folders_that_fail_midway_leave_what_was_there(tmp_path, monkeypatch):
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(class_folders, "_link", fail)
+    monkeypatch.setattr(class_folders, "link", fail)
     with pytest.raises(OSError, match="No space left"):
         write_like(source, names, classes, tmp_path / "out")
     assert sorted(written.rglob("*")) == before and [p.name for p in (tmp_path / "out").iterdir()] == ["mine"]
