@@ -286,13 +286,6 @@ def test_without_a_name_outputs_are_those_of_the_checkout_or_of_the_working_dire
     assert store.outputs() == tmp_path / "outputs"
 
 
-def test_outputs_that_are_a_file_are_refused_in_a_sentence(monkeypatch, tmp_path):
-    store.write_text(tmp_path / "outputs", "a file")
-    monkeypatch.setenv("GALC_OUTPUTS", str(tmp_path / "outputs"))
-    with pytest.raises(NotADirectoryError, match=r"outputs, is a file; name another in \$GALC_OUTPUTS"):
-        store.outputs()
-
-
 def test_a_typed_path_starts_at_the_working_directory(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
