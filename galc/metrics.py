@@ -22,6 +22,10 @@ def evaluate(scores: Tensor, labels: Tensor, threshold: float = 0.5) -> dict[str
     classes_evaluated the number of classes with at least one positive (a count, not percent)
 
     Raises ValueError for scores that are not finite, shapes that differ, or labels without any positive.
+
+    >>> from galc import evaluate
+    >>> evaluate([[0.9, 0.1], [0.8, 0.7], [0.6, 0.2]], [[1, 0], [0, 1], [1, 0]])["mAP"]
+    91.66666666666666
     """
     scores, labels = _arrays(scores, labels)
     predicted = scores > threshold

@@ -27,6 +27,11 @@ def load(source: str | Path, split: str = "train", **options) -> Dataset:
     Classes are in the order of their category id (COCO), of the alphabet (VOC, names in a CSV, folders) or of the
     columns (CSV of 0 and 1). Images without a label stay; those with one exist when this returns. What was left out
     stands in ``notes``. Raises ValueError or FileNotFoundError that name the file, row or class at fault and the mend.
+
+    >>> from galc import load_data
+    >>> data = load_data("pictograms-tiny")
+    >>> data.labels.dtype, data.labels.shape == (len(data.files), len(data.classes))
+    (torch.bool, True)
     """
     found = find(source, split, **options)
     data = found.format.read(found.path, found.images, found.name, **found.options)

@@ -107,6 +107,14 @@ def method(
     classes; one with buffers or parameters is an ``nn.Module``.
 
     Raises ValueError for a name or title that another file's row has, and for data, estimators, looks that are none.
+
+    >>> from galc import METHODS, AsymmetricLoss, method
+    >>> @method("twice", title="ASL, twice", data="all", about="ASL of losses that count twice.")
+    ... def twice(stages, estimate, data):
+    ...     loss = AsymmetricLoss()
+    ...     return lambda logits, batch: 2 * loss(logits, batch.targets)
+    >>> METHODS.pop("twice").title  # a row of every table, until it is taken out again
+    'ASL, twice'
     """
     home = sys._getframe(1).f_globals["__name__"]
     others = {key: row for key, row in METHODS.items() if (key, row.home) != (name, home)}

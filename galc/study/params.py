@@ -37,7 +37,12 @@ class ParameterError(ValueError):
 
 
 class Params(BaseModel):
-    """The parameters of one run; immutable. See the comments for units and meaning."""
+    """The parameters of one run; immutable. See the comments for units and meaning.
+
+    >>> from galc import Params
+    >>> Params(noise=0.4, method="galc-slr").replace(seed=1).noise
+    0.4
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 

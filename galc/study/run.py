@@ -40,7 +40,13 @@ class RunRecord:
 
 
 def run(params: Params, log: Log = None) -> RunRecord:
-    """All stages of one method at one noise level, computed or read from the cache."""
+    """All stages of one method at one noise level, computed or read from the cache.
+
+    >>> from galc import Params, run
+    >>> record = run(Params(data="pictograms-tiny", method="asl", epochs=1, components=64))
+    >>> record.summary["mAP"] > 0, record.estimate is None  # percent; C (K, K), where the method has one
+    (True, True)
+    """
     return Run(params, log).record()
 
 
