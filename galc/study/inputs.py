@@ -19,6 +19,7 @@ from galc.data.dataset import Dataset, check_pair
 from galc.data.load import load
 from galc.data.pictograms.labels import categories
 from galc.data.split import Split, split
+from galc.methods import plugins
 from galc.noise import by_image, from_file, kinds
 from galc.noise.model import Changes, Injected, Noise, changes, none
 from galc.study.params import Params
@@ -165,7 +166,8 @@ class Inputs:
         if p.noise == 0:
             return {"noise": 0.0}
         if p.noise_file is None:
-            return {"noise": p.noise, "noise_kind": p.noise_kind, "split_seed": self.split_seed}
+            key = {"noise": p.noise, "noise_kind": p.noise_kind, "split_seed": self.split_seed}
+            return key | plugins.codes(noise=kinds.KINDS[p.noise_kind])
         model = self.noise_model
         content = store.array_digest(*(part.numpy() for part in (model.transition, model.removed, model.added)))
         return {"noise": content, "split_seed": self.split_seed}

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from galc import store
 from galc.data.load import NAMED
+from galc.methods import plugins
 from galc.methods.base import METHODS
 from galc.noise.from_file import FORMATS
 from galc.noise.kinds import KINDS
@@ -29,7 +30,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 # Parameters that may be paths, and what they may be beside them.
-PATHS = {"data": NAMED, "weights": ("auto", "hub", "package", "none"), "noise_kind": tuple(KINDS)}
+PATHS = {"data": NAMED, "weights": ("auto", "hub", "package", "none"), "noise_kind": KINDS}
 
 
 class ParameterError(ValueError):
@@ -45,6 +46,9 @@ class Params(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
+
+    # code from outside the package (galc.methods.plugins); first, since what follows may be names in it
+    plugins: tuple[str, ...] = ()  # files with methods, estimators and kinds of noise of one's own
 
     # data (arXiv 2108.02032, Sec. 4.1)
     data: str = "pictograms"  # name of a data set, or the path of a COCO folder, a COCO JSON or a CSV
@@ -86,7 +90,16 @@ class Params(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _typed(cls, value: object, field: ValidationInfo) -> object:
-        return typed(field.field_name, value)
+        return located("plugins", value) if field.field_name == "plugins" else typed(field.field_name, value)
+
+    @field_validator("plugins")
+    @classmethod
+    def _loaded(cls, files: tuple[str, ...]) -> tuple[str, ...]:
+        plugins.load(files)
+        return files
+
+    def __reduce__(self):
+        return checked, (self.model_dump(),)  # in a worker's process, too, the plug-ins are loaded
 
     @field_validator(*PATHS)
     @classmethod
@@ -127,6 +140,9 @@ def located(name: str, value: object) -> object:
 
     Of a list, each. Relative paths start at the working directory, also those in a study file.
     """
+    if name == "plugins" and isinstance(value, str | list | tuple):
+        files = [value] if isinstance(value, str) else value
+        return tuple(str(store.typed(one)) if isinstance(one, str) else one for one in files)
     if isinstance(value, list):
         return [located(name, one) for one in value]
     if name not in PATHS or not isinstance(value, str) or not value or value in PATHS[name]:
@@ -162,11 +178,14 @@ def checked(values: dict) -> Params:
     try:
         return Params(**values)
     except ValidationError as error:
-        lines = [
-            f"parameter {e['loc'][0]!r} = {e['input']!r}: {e['msg'].removeprefix('Value error, ').lower()}"
-            for e in error.errors()
-        ]
+        lines = [f"parameter {e['loc'][0]!r} = {e['input']!r}: {sentence(e['msg'])}" for e in error.errors()]
         raise ParameterError("; ".join(dict.fromkeys(lines))) from None
+
+
+def sentence(message: str) -> str:
+    """A message of pydantic within one of ours."""
+    message = message.removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
 
 
 def from_words(pairs: Iterable[tuple[str, str]]) -> dict:
@@ -236,7 +255,7 @@ def assigned_in(source: str) -> list[str]:
     return [name for name in stored if not name.startswith("PAPERMILL_")]
 
 
-STUDY_KEYS = ("base", "grid", "notebook", "notebooks", "report")
+STUDY_KEYS = ("plugins", "base", "grid", "notebook", "notebooks", "report")
 EVERY = "all"  # in the grid, in place of the list of methods: every row of galc.methods.base
 PARTIAL = "partial"  # only in $GALC_PARAMS: leave out the runs that are not in the cache
 
@@ -244,9 +263,10 @@ PARTIAL = "partial"  # only in $GALC_PARAMS: leave out the runs that are not in 
 def load_study(file: str | Path) -> dict:
     """A study file: ``base`` and ``grid`` (empty if missing), ``notebook``, ``notebooks``, ``report``.
 
-    Raises ParameterError.
+    Its ``plugins`` are loaded, and in the base. Raises ParameterError.
     """
-    return _study(load_yaml(file), str(file), STUDY_KEYS)
+    folder = Path(file).parent if Path(file).exists() else (store.ROOT / file).parent
+    return _study(load_yaml(file), str(file), STUDY_KEYS, folder)
 
 
 def overridden(study: dict, by: dict | None) -> dict:
@@ -257,7 +277,10 @@ def overridden(study: dict, by: dict | None) -> dict:
     """
     by = {"base": {}, "grid": {}} | (by or {})
     grid = {name: by["grid"].get(name, values) for name, values in study["grid"].items() if name not in by["base"]}
-    return study | {"base": study["base"] | by["base"], "grid": grid}
+    base = study["base"] | by["base"]
+    if files := (*study["base"].get("plugins", ()), *by["base"].get("plugins", ())):  # of both
+        base["plugins"] = tuple(dict.fromkeys(files))
+    return study | {"base": base, "grid": grid}
 
 
 def from_environment() -> dict | None:
@@ -277,17 +300,30 @@ def from_environment() -> dict | None:
     return _study(value, "GALC_PARAMS", (*STUDY_KEYS, PARTIAL))
 
 
-def _study(value: dict, where: str, known: tuple[str, ...]) -> dict:
+def _loaded(study: dict, where: str, folder: Path) -> dict:
+    """{"plugins": its plug-ins} of a study, absolute and loaded; a relative path starts at ``folder``, or else here."""
+    files = [study.pop("plugins", []), study["base"].get("plugins", [])]
+    files = [file for some in files for file in (some if isinstance(some, list | tuple) else [some])]
+    if not files:
+        return {}
+    beside = [str(folder / str(file)) for file in files]
+    try:
+        found = [own if Path(own).exists() else file for own, file in zip(beside, files, strict=True)]
+        return {"plugins": checked({"plugins": found}).plugins}
+    except ParameterError as error:
+        raise ParameterError(f"{where}: {error}") from None
+
+
+def _study(value: dict, where: str, known: tuple[str, ...], folder: Path = Path()) -> dict:
     if unknown := [key for key in value if key not in known]:
         raise ParameterError(f"{where}: {unknown_message(unknown, list(known)).replace('parameter', 'key')}")
     study = {"base": {}, "grid": {}} | value
     for key in ("base", "grid"):
         if not isinstance(study[key], dict):
             raise ParameterError(f"{where}: {key!r} must map names to values, not {type(study[key]).__name__}")
+    study["base"] = study["base"] | _loaded(study, where, folder)
     for key in ("base", "grid"):
         study[key] = {name: located(name, value) for name, value in study[key].items()}
-    if study["grid"].get("method") == EVERY:
-        study["grid"] = study["grid"] | {"method": list(METHODS)}
     if not isinstance(study.get("notebooks", []), list):
         raise ParameterError(f"{where}: 'notebooks' must be a list of names, not {study['notebooks']!r}")
     return study

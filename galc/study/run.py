@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from galc import metrics, store
 from galc.estimators import base as estimators
 from galc.estimators.errors import matrix_error, rate_error
+from galc.methods import plugins
 from galc.methods.base import DATA, METHODS, probabilities
 from galc.study.params import Params
 from galc.study.stage_cache import by_stage
@@ -64,7 +65,9 @@ class Run:
             images, lengths = DATA[method.data], ONCE
         else:
             images, lengths = EVERYTHING if method.sees_noise else TRUSTED, ONCE + FOLDED
-        own = {"method": method.name, "split_seed": self.stages.inputs.split_seed}
+        own = {"method": method.name, "split_seed": self.stages.inputs.split_seed} | plugins.codes(method=method)
+        if method.estimator:
+            own |= plugins.codes(estimator=estimators.named(method.estimator))
         return self.stages.key((*images, "held"), lengths) | own
 
     @property

@@ -13,7 +13,7 @@ from galc.methods.base import METHODS
 from galc.progress import track
 from galc.study import run as study
 from galc.study import workers as cluster
-from galc.study.params import PARTIAL, ParameterError, Params, checked, from_environment, load_study, overridden
+from galc.study.params import EVERY, PARTIAL, ParameterError, Params, checked, from_environment, load_study, overridden
 from galc.study.run import RunRecord
 from galc.study.stages import Stages
 
@@ -21,8 +21,12 @@ from galc.study.stages import Stages
 def expand(base: dict, grid: dict[str, list]) -> list[Params]:
     """Every combination of the lists in ``grid`` on top of ``base``, the last key varying fastest.
 
-    Raises ParameterError naming the key, before anything runs, if a name or a value does not fit.
+    The word "all" in place of the list of methods is every method that there is, those of plug-ins included. Raises
+    ParameterError naming the key, before anything runs, if a name or a value does not fit.
     """
+    if grid.get("method") == EVERY:
+        checked({"plugins": base.get("plugins", ())})  # loads them
+        grid = grid | {"method": list(METHODS)}
     for name, values in grid.items():
         if not isinstance(values, list | tuple) or not values:
             raise ParameterError(f"grid {name!r} must be a list of values, got {values!r}")

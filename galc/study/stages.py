@@ -22,6 +22,7 @@ from galc.estimators.base import Estimate, Evidence
 from galc.estimators.label_sets import LabelSets
 from galc.losses.asl import calibrate_logits
 from galc.losses.forward import ForwardBCE
+from galc.methods import plugins
 from galc.methods.base import ASL, BCE, by_matrix, corrected, plain
 from galc.study.inputs import Inputs
 from galc.study.params import Params
@@ -273,6 +274,7 @@ class Stages:
     def estimate_entry(self, name: str) -> store.Entry:
         """The same as it is stored."""
         key = self._evidence_key(estimators.named(name).needs) | {"estimator": name}
+        key |= plugins.codes(estimator=estimators.named(name))
 
         def compute():
             found = estimators.estimate(name, self.evidence())

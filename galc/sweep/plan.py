@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 
 from galc import store
+from galc.methods import plugins
 from galc.study import params, stage_cache
 from galc.study import runs as grid
 from galc.study.params import ParameterError, Params
@@ -113,6 +114,7 @@ def notebook_jobs(sweep: Sweep, partial: bool) -> list[Job]:
 
 def _job(name: str, output: Path, injected: dict, spec: dict, code: object, about: dict | None = None) -> Job:
     source, text = source_of(name), json.dumps(spec)
+    code = [code, *plugins.digests()]
     mark = store.digest([store.file_digest(source), injected, text, code])
     environment = {"GALC_PARAMS": text, "GALC_OUTPUTS": str(store.outputs()), "GALC_WORKERS": "1"}
     return Job(source, output, mark, injected, environment, about or {})
