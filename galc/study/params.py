@@ -138,10 +138,11 @@ PLAIN = (bool, int, float, str, list, tuple, dict, type(None))  # what a paramet
 def located(name: str, value: object) -> object:
     """The value of a parameter; a path that exists is made absolute, so that other processes find it as well.
 
-    Of a list, each. Relative paths start at the working directory, also those in a study file.
+    Of a list, each. Relative paths start at the working directory, also those in a study file. ``plugins`` may be a
+    text with commas between its files.
     """
     if name == "plugins" and isinstance(value, str | list | tuple):
-        files = [value] if isinstance(value, str) else value
+        files = value.split(",") if isinstance(value, str) else value
         return tuple(str(store.typed(one)) if isinstance(one, str) else one for one in files)
     if isinstance(value, list):
         return [located(name, one) for one in value]

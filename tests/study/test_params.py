@@ -22,6 +22,7 @@ from galc.study.params import (
 
 # for every field: values of a wrong type, then values out of range
 WRONG = {
+    "plugins": [None, 1, "none.py"],
     "data": [None, 3],
     "gold_fraction": ["a tenth", None, True, 0.0, 1.0, -0.1, float("nan")],
     "gold_holdout": ["some", None, 1.0, -0.1],
@@ -71,7 +72,7 @@ def test_all_that_is_wrong_is_said_at_once():
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one():
-    with pytest.raises(ParameterError, match=r"^unknown parameter 'nois'; did you mean 'noise'\? \(known here: data, "):
+    with pytest.raises(ParameterError, match=r"^unknown parameter 'nois'; did you mean 'noise'\? \(known here: plugins, data, "):
         checked({"nois": 0.5})
     with pytest.raises(ParameterError, match=r"^unknown parameter 'zzz' \(known"):
         checked({"zzz": 0.5})
@@ -151,8 +152,8 @@ def test_what_papermill_injects_takes_the_place_of_the_defaults():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"nois": 0.5}, r"unknown parameter 'nois'; did you mean 'noise'\? \(known here: data, .*, levels\)"),
-        ({"banana": 1}, r"unknown parameter 'banana' \(known here: data"),
+        ({"nois": 0.5}, r"unknown parameter 'nois'; did you mean 'noise'\? \(known here: plugins, data, .*, levels\)"),
+        ({"banana": 1}, r"unknown parameter 'banana' \(known here: plugins, data"),
         ({"noise": "banana"}, "parameter 'noise' = 'banana'"),
         ({"noise": 1.5}, "parameter 'noise' = 1.5: input should be less than or equal to 0.95"),
         ({"method": "galc"}, "parameter 'method' = 'galc': choose one of"),
