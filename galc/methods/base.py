@@ -75,13 +75,13 @@ LOOKS = [("#1b9e77", "$a$"), ("#d02090", "$b$"), ("#7570b3", "$c$"), ("#e6ab02",
 
 def method(
     name: str,
-    *,
     title: str,
+    *,
     data: str,
-    about: str,
     loss: Elementwise = ASL,
     estimator: str | None = None,
     look: tuple[str, str] | None = None,
+    about: str | None = None,
     dropout: bool = True,
     mixup: float = 0.0,
     gold_stop: bool = False,
@@ -91,11 +91,11 @@ def method(
     title     : as printed in tables and figures
     data      : the images: "all" = S ∪ G, "silver" = S, "gold" = G, "clean" = G ∪ single-label images, "everything" =
                 S ∪ G ∪ single-label
-    about     : one sentence for the reader
     loss      : (logits, targets) -> losses, all (B, K), of labels that are taken as they are; what the logits say of
                 probabilities follows from it (`probabilities`)
     estimator : name in galc.estimators.base.ESTIMATORS of the C that is used, or None where none is
     look      : (colour, marker) in every figure; None: one that is free
+    about     : a sentence for the reader; None: the first paragraph of the function's docstring
     dropout   : False switches the dropout of the recipe off
     mixup     : a of the Beta(a, a) that images are mixed by, 0 for none
     gold_stop : True holds a fold of the gold images out and takes the epoch that is best on it
@@ -129,10 +129,12 @@ def method(
     look = look or next((one for one in LOOKS if one not in taken), LOOKS[len(taken) % len(LOOKS)])
     if not isinstance(look, tuple) or [type(part) for part in look] != [str, str]:
         raise ValueError(f"method {name!r}: look must be a colour and a marker, such as {LOOKS[0]}, not {look!r}")
-    METHODS[name] = Method(name, title, data, about, loss, estimator, look, dropout, mixup, gold_stop, home)
+    row = Method(name, title, data, about or f"{title}.", loss, estimator, look, dropout, mixup, gold_stop, home)
+    METHODS[name] = row
 
     def decorate(make: Make) -> Make:
-        METHODS[name] = replace(METHODS[name], make=make)
+        text = about or " ".join((make.__doc__ or row.about).partition("\n\n")[0].split())
+        METHODS[name] = replace(row, make=make, about=text)
         return make
 
     return decorate

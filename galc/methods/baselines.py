@@ -4,7 +4,7 @@ from galc.methods.base import ASL, BCE, method
 
 method(
     "asl",
-    title="ASL",
+    "ASL",
     data="all",
     loss=ASL,
     look=("#d55e00", "o"),
@@ -13,7 +13,7 @@ method(
 
 method(
     "asl-no-dropout",
-    title="ASL without dropout",
+    "ASL without dropout",
     data="all",
     loss=ASL,
     dropout=False,
@@ -23,7 +23,7 @@ method(
 
 method(
     "bce",
-    title="BCE",
+    "BCE",
     data="all",
     loss=BCE,
     look=("#cc79a7", "s"),
@@ -32,7 +32,7 @@ method(
 
 method(
     "bce-everything",
-    title="BCE + single-label",
+    "BCE + single-label",
     data="everything",
     loss=BCE,
     look=("#882255", "D"),
@@ -41,7 +41,7 @@ method(
 
 method(
     "gold-only",
-    title="Clean: gold",
+    "Clean: gold",
     data="gold",
     loss=ASL,
     look=("#a3a3a3", "x"),
@@ -50,7 +50,7 @@ method(
 
 method(
     "clean-only",
-    title="Clean: gold + single-label",
+    "Clean: gold + single-label",
     data="clean",
     loss=ASL,
     look=("#6b6b6b", "X"),

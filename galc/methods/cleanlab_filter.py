@@ -14,14 +14,9 @@ from galc.checks import check_labels, check_scores
 from galc.methods.base import ASL, method, weighted
 
 
-@method(
-    "cleanlab",
-    title="cleanlab",
-    data="everything",
-    look=("#e377c2", "$C$"),
-    about="Labels that cleanlab's confident learning holds for wrong are masked, the others taken as they are.",
-)
+@method("cleanlab", "cleanlab", data="everything", look=("#e377c2", "$C$"))
 def cleanlab(stages, estimate, data):
+    """Labels that cleanlab's confident learning holds for wrong are masked, the others taken as they are."""
     require()
     weights, noisy = torch.ones(data.targets.shape), ~data.trusted
     given = stages.given_probability[data.index[noisy]]

@@ -11,7 +11,7 @@ def forward(form: str):
 
 method(
     "forward-linear",
-    title="Forward, linear",
+    "Forward, linear",
     data="everything",
     loss=BCE,
     estimator="attribution",
@@ -21,7 +21,7 @@ method(
 
 method(
     "forward-exact",
-    title="Forward, exact",
+    "Forward, exact",
     data="everything",
     loss=BCE,
     estimator="attribution",
@@ -31,7 +31,7 @@ method(
 
 method(
     "forward-noisy-or",
-    title="Forward, noisy-or",
+    "Forward, noisy-or",
     data="everything",
     loss=BCE,
     estimator="attribution",

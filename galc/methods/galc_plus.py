@@ -20,55 +20,46 @@ from galc.training.batch import Batch, EachEpoch, TrainingSet
 EDGE = 1e-6  # probabilities are kept this far from 0 and 1
 
 
-@method(
-    "galc-plus",
-    title="GALC-plus",
-    data="everything",
-    estimator="attribution",
-    look=("#009e73", "P"),
-    about="C by attribution EM, then training on cross-fitted posteriors of the clean labels, which the model goes on "
-    "revising. What we recommend.",
-)
+@method("galc-plus", "GALC-plus", data="everything", estimator="attribution", look=("#009e73", "P"))
 def revised(stages, estimate, data):
+    """C by attribution EM, then training on cross-fitted posteriors of the clean labels, which the model goes on
+    revising. What we recommend.
+    """
     q, given = stages.noisy_posterior[data.index], stages.observed[data.index]
     data = with_posteriors(data, q, estimate)
     return data, Refined(ASL, estimate.noise, q, given, data.targets, data.trusted)
 
 
 @method(
-    "galc-plus-fixed",
-    title="GALC-plus, labels fixed",
-    data="everything",
-    estimator="attribution",
-    look=("#2ca25f", "$F$"),
-    about="GALC-plus without the revision: the posterior labels stay as they are throughout the last training.",
+    "galc-plus-fixed", "GALC-plus, labels fixed", data="everything", estimator="attribution", look=("#2ca25f", "$F$")
 )
 def fixed(stages, estimate, data):
+    """GALC-plus without the revision: the posterior labels stay as they are throughout the last training."""
     return with_posteriors(data, stages.noisy_posterior[data.index], estimate), plain(ASL)
 
 
 @method(
     "galc-plus-bce",
-    title="GALC-plus, fixed, BCE",
+    "GALC-plus, fixed, BCE",
     data="everything",
     loss=BCE,
     estimator="attribution",
     look=("#66c2a5", "$B$"),
-    about="Fixed posterior labels with binary cross-entropy in place of ASL in the last training.",
 )
 def fixed_bce(stages, estimate, data):
+    """Fixed posterior labels with binary cross-entropy in place of ASL in the last training."""
     return with_posteriors(data, stages.noisy_posterior[data.index], estimate), plain(BCE)
 
 
 @method(
     "galc-plus-iterated",
-    title="GALC-plus, fixed, iterated",
+    "GALC-plus, fixed, iterated",
     data="everything",
     estimator="attribution",
     look=("#00573f", "$2$"),
-    about="Fixed posterior labels of a second round, by models trained on the posterior labels of the first.",
 )
 def iterated(stages, estimate, data):
+    """Fixed posterior labels of a second round, by models trained on the posterior labels of the first."""
     return with_posteriors(data, stages.second_posterior(estimate)[data.index], estimate), plain(ASL)
 
 

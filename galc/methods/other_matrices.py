@@ -5,7 +5,7 @@ from galc.methods.paper import galc_slr
 
 method(
     "galc-slr-attribution",
-    title="GALC-SLR, attribution EM",
+    "GALC-SLR, attribution EM",
     data="all",
     estimator="attribution",
     look=("#4a90c2", "$A$"),
@@ -14,7 +14,7 @@ method(
 
 method(
     "galc-slr-likelihood",
-    title="GALC-SLR, likelihood",
+    "GALC-SLR, likelihood",
     data="all",
     estimator="likelihood",
     look=("#003f66", "$L$"),
@@ -23,7 +23,7 @@ method(
 
 method(
     "glc",
-    title="GLC",
+    "GLC",
     data="all",
     estimator="glc",
     look=("#b07aa1", "$G$"),
@@ -32,7 +32,7 @@ method(
 
 method(
     "dual-t",
-    title="Dual-T",
+    "Dual-T",
     data="all",
     estimator="dual-t",
     look=("#8c564b", "$D$"),

@@ -7,46 +7,34 @@ from galc.losses.forward import ForwardASL, LiteralASL
 from galc.methods.base import ASL, OfTargets, by_matrix, corrected, method
 
 
-@method(
-    "galc-slr-literal",
-    title="GALC-SLR, literal",
-    data="all",
-    estimator="algorithm-1",
-    look=("#56b4e9", "<"),
-    about="The paper's formulas to the letter: C = sigmoid(Ĉ), ASL of Cᵀp, the product clamped to 1.",
-)
+@method("galc-slr-literal", "GALC-SLR, literal", data="all", estimator="algorithm-1", look=("#56b4e9", "<"))
 def clamped(stages, estimate, data):
+    """The paper's formulas to the letter: C = sigmoid(Ĉ), ASL of Cᵀp, the product clamped to 1."""
     return data, corrected(ASL, OfTargets(LiteralASL(estimate.transition, clamp=True, reduction="none")))
 
 
 @method(
     "galc-slr-literal-unclamped",
-    title="GALC-SLR, literal, unclamped",
+    "GALC-SLR, literal, unclamped",
     data="all",
     estimator="algorithm-1",
     look=("#7a9fbf", ">"),
-    about="The same in the authors' ASL arithmetic, the product left as it is.",
 )
 def unclamped(stages, estimate, data):
+    """The same in the authors' ASL arithmetic, the product left as it is."""
     return data, corrected(ASL, OfTargets(LiteralASL(estimate.transition, clamp=False, reduction="none")))
 
 
 @method(
     "galc-slr",
-    title="GALC-SLR",
+    "GALC-SLR",
     data="all",
     estimator="calibrated-regulators",
     look=("#0072b2", "^"),
     about="The paper's three steps with a row-stochastic C from calibrated single-label regulators, "
     "ASL corrected on the probability scale.",
 )
-@method(
-    "true-correction",
-    title="True-Correction",
-    data="all",
-    estimator="true",
-    look=("#000000", "d"),
-    about="GALC-SLR's training with the true C, which nobody knows.",
-)
+@method("true-correction", "True-Correction", data="all", estimator="true", look=("#000000", "d"))
 def galc_slr(stages, estimate, data):
+    """GALC-SLR's training with the true C, which nobody knows."""
     return data, corrected(ASL, by_matrix(ForwardASL, estimate))

@@ -18,15 +18,9 @@ from galc.methods.base import ASL, method, weighted
 _TINY = 1e-12
 
 
-@method(
-    "reweighting",
-    title="Importance reweighting",
-    data="everything",
-    estimator="attribution",
-    look=("#bcbd22", "$W$"),
-    about="Each noisy label weighs P(clean) / P(noisy), from cross-fitted posteriors and C, after Liu and Tao 2016.",
-)
+@method("reweighting", "Importance reweighting", data="everything", estimator="attribution", look=("#bcbd22", "$W$"))
 def reweighting(stages, estimate, data):
+    """Each noisy label weighs P(clean) / P(noisy), from cross-fitted posteriors and C, after Liu and Tao 2016."""
     weights, noisy = torch.ones(data.targets.shape), ~data.trusted
     labels = data.targets[noisy].bool()
     q = stages.shifted(stages.noisy_posterior[data.index[noisy]], labels, estimate)

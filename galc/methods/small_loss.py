@@ -7,15 +7,9 @@ from galc.methods.base import ASL, Elementwise, corrected, method
 from galc.training.batch import Batch, EachEpoch
 
 
-@method(
-    "small-loss",
-    title="Small loss",
-    data="everything",
-    estimator="attribution",
-    look=("#999933", "."),
-    about="ASL without the labels of largest loss, as many of each class as GALC-plus's C holds wrong.",
-)
+@method("small-loss", "Small loss", data="everything", estimator="attribution", look=("#999933", "."))
 def small_loss(stages, estimate, data):
+    """ASL without the labels of largest loss, as many of each class as GALC-plus's C holds wrong."""
     return data, corrected(ASL, SmallLoss(ASL, estimate.arrivals, *data.targets.shape, added=estimate.appearing))
 
 

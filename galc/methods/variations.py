@@ -6,7 +6,7 @@ MIXUP = 4.0  # chosen on held-out gold images: docs/method.md, "Other methods"
 
 method(
     "silver-only",
-    title="Silver only",
+    "Silver only",
     data="silver",
     loss=ASL,
     look=("#c9a227", "p"),
@@ -15,7 +15,7 @@ method(
 
 method(
     "asl-gold-stop",
-    title="ASL, early stopping",
+    "ASL, early stopping",
     data="all",
     loss=ASL,
     gold_stop=True,
@@ -25,7 +25,7 @@ method(
 
 method(
     "asl-mixup",
-    title="ASL + mixup",
+    "ASL + mixup",
     data="all",
     loss=ASL,
     mixup=MIXUP,

@@ -15,33 +15,21 @@ from galc.training.batch import Batch
 _EDGE = 1e-4  # probabilities are kept this far from 0 and 1, as in the authors' code
 
 
-@method(
-    "gce",
-    title="GCE",
-    data="everything",
-    loss=BCE,
-    look=("#aa7744", "8"),
-    about="Generalised cross-entropy of noisy labels, on GALC-plus's data; q chosen on gold images.",
-)
+@method("gce", "GCE", data="everything", loss=BCE, look=("#aa7744", "8"))
 def gce(stages, estimate, data):
+    """Generalised cross-entropy of noisy labels, on GALC-plus's data; q chosen on gold images."""
     return data, corrected(BCE, lambda logits, batch: robust.gce(logits, batch.targets))
 
 
-@method(
-    "elr",
-    title="ELR",
-    data="everything",
-    loss=BCE,
-    look=("#774411", "H"),
-    about="Early-learning regularisation of noisy images, label by label, on GALC-plus's data.",
-)
+@method("elr", "ELR", data="everything", loss=BCE, look=("#774411", "H"))
 def elr(stages, estimate, data):
+    """Early-learning regularisation of noisy images, label by label, on GALC-plus's data."""
     return data, corrected(BCE, EarlyLearning(*data.targets.shape))
 
 
 method(
     "hill",
-    title="Hill",
+    "Hill",
     data="everything",
     loss=robust.hill,
     look=("#44aa99", "4"),
@@ -54,15 +42,9 @@ def focal_margin(logits: Tensor, targets: Tensor) -> Tensor:
     return robust.splc(logits, targets, epoch=1)
 
 
-@method(
-    "splc",
-    title="SPLC",
-    data="everything",
-    loss=focal_margin,
-    look=("#117a8b", "+"),
-    about="Focal-margin loss; labels the model finds on noisy images become present. GALC-plus's data.",
-)
+@method("splc", "SPLC", data="everything", loss=focal_margin, look=("#117a8b", "+"))
 def splc(stages, estimate, data):
+    """Focal-margin loss; labels the model finds on noisy images become present. GALC-plus's data."""
     return data, corrected(focal_margin, lambda logits, batch: robust.splc(logits, batch.targets, batch.epoch))
 
 

@@ -144,3 +144,17 @@ def test_a_decorated_class_is_the_loss_and_keeps_the_labels_as_they_are():
     data = object.__new__(TrainingSet)
     trained_on, loss = METHODS["mine"].training("stages", "estimate", data)
     assert trained_on is data and isinstance(loss, Mine) and loss.made_of == ("stages", "estimate", data)
+
+
+def test_the_text_of_a_row_is_the_first_paragraph_of_its_functions_docstring_where_it_says_none():
+    @method("mine", "Mine", data="all")
+    def mine(stages, estimate, data):
+        """What it does,
+        in a sentence.
+
+        And more.
+        """
+
+    assert METHODS["mine"].about == "What it does, in a sentence."
+    method("mine", "Mine", data="all", about="Another text.")(mine)
+    assert METHODS["mine"].about == "Another text."

@@ -72,7 +72,9 @@ def test_all_that_is_wrong_is_said_at_once():
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one():
-    with pytest.raises(ParameterError, match=r"^unknown parameter 'nois'; did you mean 'noise'\? \(known here: plugins, data, "):
+    with pytest.raises(
+        ParameterError, match=r"^unknown parameter 'nois'; did you mean 'noise'\? \(known here: plugins, "
+    ):
         checked({"nois": 0.5})
     with pytest.raises(ParameterError, match=r"^unknown parameter 'zzz' \(known"):
         checked({"zzz": 0.5})

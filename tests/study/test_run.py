@@ -392,7 +392,7 @@ OTHER = {
 
 
 def test_the_key_of_a_run_changes_with_every_parameter_and_with_the_code(tiny, colours, tmp_path, monkeypatch):
-    assert set(OTHER) == set(Params.model_fields) - {"data", "weights", "plugins"}  # as tests/methods/test_plugins.py has it
+    assert set(OTHER) == set(Params.model_fields) - {"data", "weights", "plugins"}  # these: tests/methods/test_plugins
     first = Run(checked(tiny)).key
     keys = {name: Run(checked(tiny | {name: value})).key for name, value in OTHER.items()}
     monkeypatch.setattr(stages, "code_digest", lambda: "other")
