@@ -153,7 +153,7 @@ def transition_panels(
 
     Scales as in `transition_comparison`. Returns the three axes (or draws on the given ones).
     """
-    axes = axes or panels(3, (11.5, 4.1), layout=None)
+    axes = panels(3, (11.5, 4.1), layout=None) if axes is None else axes
     gap = as_matrix(estimate, classes) - as_matrix(true, classes)
     drawn = ((estimate, title, "xy", None), (true, "true", "x", None), (gap, "difference", "x", centred_norm([gap])))
     for ax, (matrix, name, names, norm) in zip(axes, drawn, strict=True):
@@ -203,7 +203,7 @@ def transition_row(
     if name not in classes:
         raise ValueError(f"no class {name!r}; there are {', '.join(classes)}")
     k = list(classes).index(name)
-    axes = axes or panels(2, (10, 2.9), width_ratios=(1, 6))
+    axes = panels(2, (10, 2.9), width_ratios=(1, 6)) if axes is None else axes
     targets = confusion.targets(true[k], estimate[k], k, most)
     for ax, shown in zip(axes, (np.array([k]), targets), strict=True):
         places = np.arange(len(shown))

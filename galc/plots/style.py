@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from galc.methods.base import METHODS
-from galc.results.groups import method_title
+from galc.results.groups import method_row
 
 STYLE = {
     "axes.axisbelow": True,
@@ -42,7 +42,7 @@ STYLE = {
 }
 
 # Okabe and Ito's colours and shades of them: told apart in print and by colour-blind readers, the marker besides.
-GREEN, RED, BLUE, GREY = "#009e73", "#d55e00", "#0072b2", "#6b6b6b"
+RED, BLUE, GREY = "#d55e00", "#0072b2", "#6b6b6b"
 AXES = {
     "mAP": "mAP on the clean test set (%)",
     "difference": "difference in mAP (points)",
@@ -79,25 +79,22 @@ def style() -> Iterator[None]:
 
 def method_style(name: object) -> Look:
     """Title, colour and marker of a method by its name or the paper's ("ASL"); an unknown one gets a fixed guess."""
-    look = look_of(str(name))
-    known = [row.look for row in METHODS.values()]
-    return Look(method_title(name), *(look or known[zlib.crc32(str(name).encode()) % len(known)]))
+    looks = [row.look for row in METHODS.values()]
+    return known_style(name) or Look(str(name), *looks[zlib.crc32(str(name).encode()) % len(looks)])
 
 
-def look_of(name: str) -> tuple[str, str] | None:
-    """Colour and marker of a method; None for what is none."""
-    return METHODS[name.lower()].look if name.lower() in METHODS else None
+def known_style(name: object) -> Look | None:
+    row = method_row(name)
+    return Look(row.title, *row.look) if row else None
 
 
 def method_styles(names: Iterable[str]) -> dict[str, Look]:
     """The looks of all names in one figure: no two alike while there are enough; a method of the study has its own."""
-    names = list(dict.fromkeys(names))
-    known = [look_of(name) for name in names]
-    unused = [METHODS[name].look for name in FREE if METHODS[name].look not in known]
+    found = {name: known_style(name) for name in names}
+    taken = [look[1:] for look in found.values() if look]
+    unused = [METHODS[name].look for name in FREE if METHODS[name].look not in taken]
     free = itertools.cycle(unused or [row.look for row in METHODS.values()])
-    return {
-        name: method_style(name) if look else Look(name, *next(free)) for name, look in zip(names, known, strict=True)
-    }
+    return {name: look or Look(name, *next(free)) for name, look in found.items()}
 
 
 # --- what figures share ----------------------------------------------------------------------------------------------

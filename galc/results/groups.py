@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from galc.methods.base import METHODS
+from galc.methods.base import METHODS, Method
 
 # the columns that runs are compared by, as axes call them
 TITLES = {
@@ -51,10 +51,15 @@ def shorten(names: Sequence[str], most: int = 12) -> str:
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
+def method_row(name: object) -> Method | None:
+    """The row of a method by its name or the paper's ("ASL"); None for what is none."""
+    return METHODS.get(str(name)) or METHODS.get(str(name).lower())
+
+
 def method_title(name: object) -> str:
-    """What a method is called in figures, tables and sentences; also by the paper's name ("ASL")."""
-    method = METHODS.get(str(name)) or METHODS.get(str(name).lower())
-    return method.title if method else str(name)
+    """What a method is called in figures, tables and sentences."""
+    row = method_row(name)
+    return row.title if row else str(name)
 
 
 def is_bound(method: str) -> bool:

@@ -179,18 +179,11 @@ def significance_table(tests: pd.DataFrame) -> Styler:
 
 def decision_table(decisions: pd.DataFrame, within: float = 1.0) -> Styler:
     """`galc.results.about_settings.decisions` for a notebook: which method to take, and what a cheaper one costs."""
-    frame = pd.DataFrame(
-        {
-            "take": titles(decisions["best"]),
-            "mAP": decisions["value"],
-            "seconds": decisions["seconds"],
-            "next best": [method_title(name) if name else "–" for name in decisions["next"]],
-            "points below": decisions["lead"],
-            f"cheapest within {within:g} point": titles(decisions["cheapest"]),
-            "its mAP": decisions["its"],
-            "its seconds": decisions["its_seconds"],
-        }
-    ).set_axis(labelled(str(decisions.index.name), decisions.index))
+    frame = decisions.set_axis(labelled(str(decisions.index.name), decisions.index))
+    for name in ("best", "next", "cheapest"):
+        frame[name] = [method_title(method) if method else "–" for method in frame[name]]
+    cheapest = f"cheapest within {within:g} point"
+    frame.columns = ["take", "mAP", "seconds", "next best", "points below", cheapest, "its mAP", "its seconds"]
     return styled(frame, dict.fromkeys(frame.select_dtypes("number"), "{:.1f}"))
 
 
@@ -269,23 +262,16 @@ def peak_table(peaks: pd.DataFrame, published: Mapping) -> Styler:
 
     ``published``: the entry "memorization" of `galc.results.published.facts`; its epochs stand beside ours.
     """
-    names, theirs = titles(peaks.index), published["peak_epoch"]
-
-    def mean(name: str) -> list[str]:
-        return [plus_minus(*row) for row in peaks[[name, f"{name}_std", "seeds"]].to_numpy()]
-
-    def epoch(name: str, paper: Mapping[str, int]) -> list[str]:
-        beside = [f" (paper: {paper[title]})" if title in paper else "" for title in names]
-        return [f"{number}{text}" for number, text in zip(peaks[name], beside, strict=True)]
-
-    table = {
-        "highest in epoch": epoch("peak_epoch", theirs),
-        "mAP there": mean("peak"),
-        "last mAP": mean("last"),
-        "points lost": mean("lost"),
-        "settled from epoch": epoch("stable_from", dict.fromkeys(theirs, published["stable_after_epoch"])),
-    }
-    return styled(pd.DataFrame(table, index=names))
+    rows, theirs = {}, published["peak_epoch"]
+    for title, row in zip(titles(peaks.index), peaks.to_dict("records"), strict=True):
+        means = [plus_minus(row[name], row[f"{name}_std"], row["seeds"]) for name in ("peak", "last", "lost")]
+        first, stable = (
+            f"{row[name]}" + (f" (paper: {paper})" if title in theirs else "")
+            for name, paper in (("peak_epoch", theirs.get(title)), ("stable_from", published["stable_after_epoch"]))
+        )
+        rows[title] = [first, *means, stable]
+    columns = ["highest in epoch", "mAP there", "last mAP", "points lost", "settled from epoch"]
+    return styled(pd.DataFrame.from_dict(rows, orient="index", columns=columns))
 
 
 def budget_table(budgets: pd.DataFrame, published: Mapping[str, int]) -> Styler:

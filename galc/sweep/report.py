@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from string import Template
 
 import pandas as pd
 
@@ -16,51 +17,10 @@ from galc.checks import needs
 from galc.study.run import RunRecord
 from galc.study.stage_cache import code_digest
 
-RUNS = "results.parquet"
-CSS = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2.5rem auto; padding: 0 1.25rem; }
-h1, h2, h3 { line-height: 1.2; margin: 2em 0 0.5em; }
-h1 { margin-top: 0; }
-h1, h2, h3, p, li, code { overflow-wrap: anywhere; }
-p, li { max-width: 44rem; }
-img, svg { max-width: 100%; height: auto; }
-table { display: block; width: fit-content; max-width: 100%; overflow-x: auto; border-collapse: collapse;
-  font-size: 0.85em; margin: 1em 0; }
-th, td { padding: 0.2em 0.7em; text-align: right; }
-thead th { border-bottom: 1px solid #999; }
-pre { background: #f6f6f6; padding: 0.7em 1em; font-size: 0.8em; line-height: 1.35; white-space: pre-wrap;
-  overflow-wrap: anywhere; }
-code { font-size: 0.9em; }
-.output { overflow-x: auto; }
-header { border-bottom: 1px solid #ccc; padding-bottom: 1.5rem; margin-bottom: 3rem; }
-header h1 { margin-bottom: 0.3em; }
-section + section { border-top: 1px solid #ccc; margin-top: 5rem; padding-top: 3rem; }
-footer { margin-top: 4rem; border-top: 1px solid #ccc; padding-top: 0.5rem; font-size: 0.8em; color: #666; }
-@page { margin: 1.5cm; }
-@media print {
-  body { max-width: none; margin: 0; padding: 0; }
-  table { font-size: 0.6em; }
-  th, td { white-space: normal !important; overflow-wrap: anywhere; padding: 0.15em 0.4em !important; }
-}
-"""
+RUNS, PAGE = "results.parquet", Path(__file__).with_name("page.html")
 
 # Formats that need a script. A static picture or table beside one is shown in its place; mere text (a bar) is not.
 INTERACTIVE = ("application/vnd.jupyter.widget-view+json", "application/javascript")
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{css}</style>
-</head>
-<body>
-{body}
-<footer>{footer}</footer>
-</body>
-</html>
-"""
 
 
 def from_notebook(executed: Path, page: Path) -> Path:
@@ -90,10 +50,8 @@ def chapter(executed: Path) -> tuple[str, str]:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in map(static, cell.outputs) if output is not None]
-    exporter = needs("nbconvert", "study").HTMLExporter(
-        template_name="basic", exclude_input=True, exclude_output_prompt=True
-    )
-    body, _ = exporter.from_notebook_node(notebook)
+    options = {"template_name": "basic", "exclude_input": True, "exclude_output_prompt": True}
+    body, _ = needs("nbconvert", "study").HTMLExporter(**options).from_notebook_node(notebook)
     body = re.sub(r"<script\b.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
     body = re.sub(r'<a class="anchor-link".*?</a>|(?<=<h\d) id="[^"]*"| id="cell-id=[^"]*"', "", body)  # not unique
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
@@ -103,7 +61,8 @@ def chapter(executed: Path) -> tuple[str, str]:
 
 def write_page(page: Path, title: str, body: str, footer: str = "") -> Path:
     """A page of ready HTML between plain title and footer."""
-    return store.write_text(page, PAGE.format(title=html.escape(title), css=CSS, body=body, footer=html.escape(footer)))
+    template = Template(PAGE.read_text(encoding="utf-8"))
+    return store.write_text(page, template.substitute(title=html.escape(title), body=body, footer=html.escape(footer)))
 
 
 def check_executed(cells: list, path: Path) -> None:

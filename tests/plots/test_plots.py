@@ -16,11 +16,11 @@ from matplotlib.collections import FillBetweenPolyCollection
 
 from galc import plots
 from galc.estimators.errors import row_errors
-from galc.methods.base import METHODS
+from galc.methods.base import METHODS, method
 from galc.noise.model import Changes
 from galc.plots.noise import StruckOut
 from galc.plots.style import method_styles, spread
-from galc.results import groups, published, tables
+from galc.results import groups, published, significance, tables
 
 
 @pytest.fixture
@@ -402,3 +402,25 @@ def test_losses_are_red_in_the_table_of_margins():
     page = tables.margin_table(pd.DataFrame({0.0: {"asl": -1.0}, 0.1: {"asl": 2.0}})).set_uuid("t").to_html()
     assert "#T_t_row0_col0 {\n  color: #d55e00" in page and "row0_col1 {" not in page
     assert ">-1.0<" in page and ">+2.0<" in page and ">10 %<" in page
+
+
+def test_a_method_from_outside_has_its_look_in_figures_and_its_place_in_tables_and_tests(table):
+    before = dict(METHODS)
+    method("Mine", title="My method", data="all", about="One of a plug-in.")
+    method("cheat", title="Cheat", data="all", about="Knows the true C.", estimator="true")
+    added = {name: row for name, row in METHODS.items() if name not in before}
+    try:
+        mine, cheat = (
+            table[table["method"] == "asl"].assign(method=name, mAP=lambda runs, d=d: runs["mAP"] + d)
+            for name, d in (("Mine", 20), ("cheat", 30))
+        )
+        every = pd.concat([table, mine, cheat])
+        line = lines(plots.noise_curves(every))["My method"]
+        assert (line.get_color(), line.get_marker()) == added["Mine"].look
+        assert added["Mine"].look not in [row.look for row in before.values()]
+        assert "My method" in tables.results_frame(every, metrics=["mAP"]).index.get_level_values(1)
+        rivals = significance.against_runner_up(every, "galc-plus", "noise")["rival"]
+        assert set(rivals) == {"Mine"}  # not one that knows the true C
+    finally:
+        for name in added:
+            del METHODS[name]
