@@ -105,7 +105,7 @@ def _write(folder: Path, wanted: dict, workers: int) -> None:
         labels = [np.flatnonzero(row).tolist() for row in sample(count, rng)]
         jobs += [(split, first, labels[first : first + BATCH]) for first in range(0, count, BATCH)]
     # joblib's processes need no `if __name__ == "__main__"` in the caller's script, and end when they stay idle.
-    pool = Parallel(min(workers, len(jobs)), return_as="generator", idle_worker_timeout=20)
+    pool = Parallel(min(workers, len(jobs)), return_as="generator")
     tasks = (delayed(_render_batch)(folder, wanted["size"], wanted["seed"], *job) for job in jobs)
     boxes: tuple[list, list] = ([], [])
     with bar(total=sum(counts), desc="rendering pictograms", unit="images") as shown:
