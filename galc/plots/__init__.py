@@ -4,6 +4,11 @@ A function with one panel takes an ``ax`` (or makes one) and returns it; one wit
 Percentages are on the axes wherever a fraction goes in; bands are mean ± standard deviation over seeds.
 """
 
+from galc.checks import needs
+
+needs("matplotlib", "study")
+needs("seaborn", "study")
+
 from galc.plots.ablation import class_gains, dot_panels, ladder_bars, rate_intervals
 from galc.plots.curves import budget_curves, error_curves, learning_curves, learning_panels, noise_curves, noise_panels
 from galc.plots.matrices import (

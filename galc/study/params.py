@@ -342,7 +342,8 @@ def load_yaml(path: str | Path) -> dict:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         known = ", ".join(sorted(p.name for p in (store.ROOT / "params").glob("*.yaml")))
-        raise ParameterError(f"no such parameter file: {path} (params/ holds {known})") from None
+        hint = f"params/ holds {known}" if store.CHECKOUT else store.NO_CHECKOUT
+        raise ParameterError(f"no such parameter file: {path} ({hint})") from None
     except OSError as error:
         raise ParameterError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -65,7 +65,7 @@ def source_of(notebook: str) -> Path:
     """The file of a notebook, by name. Raises FileNotFoundError."""
     source = store.ROOT / "notebooks" / f"{notebook}.ipynb"
     if not source.is_file():
-        raise FileNotFoundError(f"no such notebook: {source}")
+        raise FileNotFoundError(f"no such notebook: {source}" + ("" if store.CHECKOUT else f" ({store.NO_CHECKOUT})"))
     return source
 
 
