@@ -42,8 +42,7 @@ from galc.data.load import load
 from galc.losses.asl import calibrate_logits
 from galc.methods.base import ASL, BCE, plain
 from galc.methods.galc_plus import Refined
-from galc.noise import kinds
-from galc.noise.model import Noise, symmetric
+from galc.noise import Noise, kinds, symmetric
 from galc.study.params import Params
 from galc.training.models import predict
 

@@ -18,8 +18,8 @@ from galc.estimators.algorithm_1 import algorithm_1
 from galc.losses.asl import AsymmetricLoss
 from galc.losses.forward import ForwardASL, ForwardBCE, posterior
 from galc.metrics import average_precision, best_threshold, evaluate
+from galc.noise import pair_flip, symmetric
 from galc.noise.draw import flip, observed
-from galc.noise.model import pair_flip, symmetric
 
 IMAGES, TEST_IMAGES, CLASSES = 65_268, 40_000, 80
 

@@ -24,11 +24,11 @@ import torch
 from galc import store
 from galc.data.pictograms.labels import sample
 from galc.estimators import attribution
-from galc.estimators.errors import matrix_error
+from galc.estimators.base import matrix_error
 from galc.estimators.label_sets import LabelSets
 from galc.methods import cleanlab_filter
+from galc.noise import Noise, symmetric
 from galc.noise.draw import inject
-from galc.noise.model import Noise, symmetric
 
 IMAGES, CLASSES, RATE, SLICE = 58_742, 80, 0.4, 100
 POSTERIOR_ROUNDS, EM_ROUNDS = 12, 2  # of belief propagation

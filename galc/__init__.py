@@ -13,7 +13,7 @@ _HOMES = {
     "galc.losses.asl": ("AsymmetricLoss",),
     "galc.losses.forward": ("ForwardASL", "ForwardBCE"),
     "galc.metrics": ("evaluate",),
-    "galc.noise.model": ("Noise", "pair_flip", "symmetric"),
+    "galc.noise": ("Noise", "pair_flip", "symmetric"),
     "galc.arrays": (
         "LabelCleaner",
         "algorithm_1",

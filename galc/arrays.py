@@ -33,7 +33,7 @@ from galc.clean.stages import anchors
 from galc.estimators import algorithm_1 as paper
 from galc.estimators.base import Estimate
 from galc.losses import asl
-from galc.noise.model import Noise
+from galc.noise import Noise
 from galc.training.crossfit import Platt
 
 ROUNDS = 3  # of probabilities and noise in turn; rates change by less than a hundredth after these

@@ -39,4 +39,4 @@ def test_every_name_of_the_code_in_a_text_is_one_that_there_is(text):
 
 def test_a_name_that_there_is_not_is_found():
     assert exists("galc.losses.asl.calibrate") and not exists("galc.losses.asl.calibrated")
-    assert not exists("galc.lost") and exists("galc.noise.model.Noise.arrivals")
+    assert not exists("galc.lost") and exists("galc.noise.Noise.arrivals")

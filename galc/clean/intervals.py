@@ -20,7 +20,7 @@ from galc.clean.result import LEVEL, Rates
 from galc.estimators import attribution
 from galc.estimators.attribution import INFINITE, KIND_MARGIN, RATE, Prior
 from galc.estimators.label_sets import Counts, LabelSets
-from galc.noise.model import Noise
+from galc.noise import Noise
 from galc.results.groups import shorten
 from galc.training.crossfit import RIDGE, Platt
 

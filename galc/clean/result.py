@@ -21,7 +21,7 @@ from galc.checks import check_labels, check_scores
 from galc.clean import review
 from galc.clean.review import DECISIONS, Decision, Latest, done
 from galc.data.dataset import Dataset
-from galc.noise.model import Noise
+from galc.noise import Noise
 
 FILE = "cleaned.safetensors"
 VERSION = 1

@@ -21,7 +21,7 @@ from galc.data.split import Split
 from galc.estimators.base import Estimate
 from galc.losses.forward import ForwardBCE
 from galc.methods.base import BCE, by_matrix, corrected, plain
-from galc.noise.model import Noise
+from galc.noise import Noise
 from galc.study.inputs import Data
 from galc.study.params import Params
 from galc.study.stages import EVERYTHING, FOLDED, Log, Stages

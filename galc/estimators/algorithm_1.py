@@ -1,7 +1,6 @@
-"""The paper's Algorithm 1 (arXiv 2108.02032), and GLC's estimate, which it starts from.
+"""Estimates from trusted images: the paper's Algorithm 1 (arXiv 2108.02032), GLC's, both calibrated, and Dual-T.
 
-C is (K, K): row i is the true class, column j the noisy class. The images are trusted: those with one label give the
-regulators, those with several the matrix.
+C is (K, K): row i is the true class, column j the noisy class. A class without images gets a fallback row.
 """
 
 import torch
@@ -9,7 +8,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from galc.checks import as_float, check_labels, check_scores
-from galc.estimators.base import Estimate, Evidence, estimator
+from galc.estimators.base import ONE_RATE, Estimate, Evidence, estimator
+from galc.losses.asl import calibrate_logits
+from galc.noise.draw import observed
 
 SCALES = ("sigmoid", "raw", "rows")
 
@@ -133,3 +134,92 @@ for _name, _scale in {"algorithm-1": "sigmoid", "algorithm-1-raw": "raw", "algor
 @estimator("glc", needs=("gold_logits", "gold_labels"))
 def _glc(evidence: Evidence) -> Estimate:
     return Estimate(glc(evidence.gold_logits.sigmoid(), evidence.gold_labels))
+
+
+# --- the same from calibrated probabilities in place of raw scores --------------------------------------------------
+
+
+def calibrated_regulators(single_logits: Tensor, single_clean: Tensor, labels: Tensor, prior: float = 50.0) -> Tensor:
+    """C from clean single-label images, on the probability scale: the paper's idea with calibrated numbers.
+
+    Let Q_k be the mean of calibrate(sigmoid f(x)) over the single-label images of class k, the rate at which the
+    silver model expects each NOISY label there, and H_k the mean of the clean posteriors h(x) of the same images.
+    Marginals mix linearly, Q = H C, and a single-label image isolates one row: C_kk = Q_kk / H_kk. The ratio is
+    shrunk towards the mean over all single-label images with the weight of ``prior`` images: how well either model
+    sees a class differs by class, and more images of it do not cure that. What is left of a row is spread evenly,
+    since these few images cannot tell where the flips went.
+
+    single_logits (N, K) of the silver model trained with ASL, single_clean (N, K) cross-fitted probabilities,
+    ``labels`` (N, K) bool with one label a row. Where a row has several, Q_k also counts what the image's other labels
+    turn into k, a few off-diagonal entries of C too much. Returns float32 (K, K), rows sum to 1; a class without
+    images gets the mean ratio. Raises ValueError without any image.
+    """
+    labels = check_labels(labels)
+    if not len(labels):
+        raise ValueError("calibrated regulators need a clean image: raise single_label_limit or gold_fraction")
+    noisy = calibrate_logits(check_scores(single_logits, labels, "single_logits")).sigmoid().double()
+    clean = check_scores(single_clean, labels, "single_clean").double()
+    expected, present = ((part * labels).sum(0) for part in (noisy, clean))
+    counts, mean = labels.sum(0), expected.sum() / present.sum()
+    ratio = torch.where(present > 0, expected / present.clamp(min=1e-9), mean)
+    kept = ((counts * ratio + prior * mean) / (counts + prior)).clamp(0, 1)
+    spread = ((1 - kept) / (len(kept) - 1))[:, None].expand(-1, len(kept)).clone()
+    return (spread - torch.diag(spread.diagonal()) + torch.diag(kept)).float()
+
+
+@estimator("glc-calibrated", needs=("gold_logits", "gold_labels"))
+def _glc_calibrated(evidence: Evidence) -> Estimate:
+    return Estimate(glc(calibrate_logits(evidence.gold_logits).sigmoid(), evidence.gold_labels))
+
+
+CLEAN = ("single_logits", "single_clean", "single_labels", "gold_logits", "gold_clean", "gold_labels")
+
+
+@estimator("calibrated-regulators", needs=CLEAN, scope=ONE_RATE)
+def _regulators(evidence: Evidence) -> Estimate:
+    """Of the single-label images; without any, of the gold images, which are clean as well."""
+    e = evidence
+    if len(e.single_labels):
+        return Estimate(calibrated_regulators(e.single_logits, e.single_clean, e.single_labels))
+    return Estimate(calibrated_regulators(e.gold_logits, e.gold_clean, e.gold_labels))
+
+
+# --- Dual-T -----------------------------------------------------------------------------------------------------------
+
+
+def dual_t(clean_scores: Tensor, clean_labels: Tensor, noisy_scores: Tensor, noisy_labels: Tensor) -> Tensor:
+    """C (K, K), rows sum to 1, by Dual-T (Yao et al. 2020), taken to many labels.
+
+    C_ij = sum over l of P(y' = l | y = i) P(y~ = j | y' = l), with an intermediate label y' between the clean y and the
+    noisy y~: the class that a model of the noisy labels finds most probable; here the m most probable classes of an
+    image with m labels. The paper reads the first factor off at anchor points, since it knows no clean labels; here
+    both are counts (`galc.noise.draw.observed`), over trusted and over noisy images. The model's errors stand in both:
+    y~ is taken for independent of y given y', which it is not.
+
+    ``clean_scores`` (n, K) and ``clean_labels`` (n, K) bool of trusted images, ``noisy_scores`` (N, K) and
+    ``noisy_labels`` (N, K) bool of noisy ones; scores on any scale, only their order within an image counts. A class
+    without trusted images, and one that is no image's intermediate label, gets the identity row in its factor.
+    Raises ValueError for scores that are not finite or shapes that differ.
+    """
+    first = observed(clean_labels, intermediate(clean_scores, clean_labels))
+    second = observed(intermediate(noisy_scores, noisy_labels), noisy_labels)
+    product = first @ second
+    return (product / product.sum(1, keepdim=True)).float()
+
+
+def intermediate(scores: Tensor, labels: Tensor) -> Tensor:
+    """(N, K) bool: the m classes with the highest ``scores`` (N, K) of each image, m its number of ``labels``."""
+    labels = check_labels(labels)
+    rank = check_scores(scores, labels).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return rank < labels.sum(1, keepdim=True)
+
+
+TRUSTED = ("gold_logits", "gold_labels", "single_logits", "single_labels")
+
+
+@estimator("dual-t", needs=(*TRUSTED, "silver_logits", "silver_labels"))
+def _dual_t(evidence: Evidence) -> Estimate:
+    trusted = [
+        torch.cat([getattr(evidence, f"{of}_{what}") for of in ("gold", "single")]) for what in ("logits", "labels")
+    ]
+    return Estimate(dual_t(*trusted, evidence.silver_logits, evidence.silver_labels))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from galc.estimators.base import ALL_BUT_INSTANCE, ONE_RATE, Estimate, Evidence, estimator
 from galc.estimators.label_sets import Counts, LabelSets
-from galc.noise.model import Noise, symmetric
+from galc.noise import Noise, symmetric
 
 INFINITE = float("inf")
 RATE = 30.0  # labels that a class's own rate is shrunk with

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from galc.checks import check_transition
+from galc.noise import Noise
 from galc.noise.kinds import KINDS
-from galc.noise.model import Noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,7 @@ class Estimate:
 
     transition : (K, K), row i is the true class, column j the noisy class; rows sum to 1, but for the literal matrix
                  of the paper, which is no transition matrix: its `noise` is an error
-    removed, added : (K,) rates as in `galc.noise.model.Noise`, or None where the estimator takes an image to keep its
+    removed, added : (K,) rates as in `galc.noise.Noise`, or None where the estimator takes an image to keep its
                  number of labels
 
     Raises ValueError unless the matrix is square and finite.
@@ -110,7 +112,7 @@ class Evidence:
         return [name for name in names if name not in self._parts]
 
 
-# The natures of noise (`galc.noise.model.Noise.nature`) that an estimate can represent. None can say "instance".
+# The natures of noise (`galc.noise.Noise.nature`) that an estimate can represent. None can say "instance".
 NOTHING, ONE_RATE, MATRIX = frozenset(), frozenset({"symmetric"}), frozenset({"symmetric", "targets"})
 ALL_BUT_INSTANCE = MATRIX | {"count-changing"}
 LIMITS = {
@@ -188,3 +190,47 @@ def _true(evidence: Evidence) -> Estimate:
 @estimator("identity", needs=("silver_labels",), scope=NOTHING)
 def _identity(evidence: Evidence) -> Estimate:
     return Estimate(torch.eye(evidence.silver_labels.shape[1]))
+
+
+# --- how far an estimate is from the truth ----------------------------------------------------------------------------
+
+
+def matrix_error(estimate: Tensor, truth: Tensor) -> dict[str, float]:
+    """How far an estimate (K, K), any matrix, is from the true C (K, K).
+
+    row_l1                   mean over rows of sum_j |estimate_ij - truth_ij|
+    diagonal                 mean of |estimate_ii - truth_ii|
+    off_diagonal_correlation Pearson correlation of the off-diagonal entries; NaN where either side is constant
+                             (symmetric noise)
+
+    Raises ValueError for shapes that differ or a truth that is no transition matrix.
+    """
+    truth = check_transition(truth).double()
+    if estimate.shape != truth.shape:
+        raise ValueError(f"estimate {tuple(estimate.shape)} and truth {tuple(truth.shape)} differ in shape")
+    estimate = estimate.double()
+    row_l1, diagonal = row_errors(estimate, truth)
+    off = ~torch.eye(len(truth), dtype=torch.bool, device=truth.device)
+    first, second = (matrix[off] - matrix[off].mean() for matrix in (estimate, truth))
+    spread = first.norm() * second.norm()
+    constant = min(first.abs().max(), second.abs().max()) < 1e-7
+    return {
+        "row_l1": row_l1,
+        "diagonal": diagonal,
+        "off_diagonal_correlation": float("nan") if constant else (first @ second / spread).item(),
+    }
+
+
+def rate_error(estimate: Noise, truth: Noise) -> dict[str, float]:
+    """How far the rates of removed and of added labels are off, apart from C: the mean over classes of |gap|.
+
+    removed: of P(a label of the class vanishes); added: of P(the class appears from nowhere on an image without it).
+    """
+    gaps = {name: getattr(estimate, name) - getattr(truth, name) for name in ("removed", "added")}
+    return {name: float(gap.abs().mean()) for name, gap in gaps.items()}
+
+
+def row_errors(estimate: ArrayLike, truth: ArrayLike) -> tuple[float, float]:
+    """row_l1 and diagonal of `matrix_error` for any two matrices (K, K), unchecked."""
+    gap = (torch.as_tensor(estimate).double() - torch.as_tensor(truth).double()).abs()
+    return gap.sum(1).mean().item(), gap.diagonal().mean().item()

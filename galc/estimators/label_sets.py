@@ -8,7 +8,7 @@ that is there, so a class of L that was a clean label was kept, and is no source
     added       weight b_j                         it came from nowhere
 
 and each class i outside L that is no source was absent, weight 1 - b_i, or vanished, weight o_i v_i. M (K, K) are the
-fates of a clean label, sum over j of M_ij = 1 - v_i (`galc.noise.model.Noise.arrivals`, ``removed``, ``added``). The
+fates of a clean label, sum over j of M_ij = 1 - v_i (`galc.noise.Noise.arrivals`, ``removed``, ``added``). The
 likelihood of L given the image is the sum, over all ways to explain it, of the product of the weights, times the
 product of 1 - h over all classes. As a target that is there is barred, the others get its share: M_ij is divided by the
 expected share of free targets, 1 - sum over j of h_j M_ij / sum over j of M_ij (j other than i), by one half at least.
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from galc.checks import check_labels, check_scores
-from galc.noise.model import Noise
+from galc.noise import Noise
 
 CHUNK = 2**18  # numbers at a time, so that they fit the processor's cache
 ROOM = 0.5  # share of a class's targets that is taken to be free at least

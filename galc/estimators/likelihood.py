@@ -19,7 +19,7 @@ from torch import Tensor
 
 from galc.estimators.attribution import INFINITE, match_counts, pooled_rate
 from galc.estimators.base import Estimate, Evidence, estimator
-from galc.noise.model import symmetric
+from galc.noise import symmetric
 
 KAPPA_RATES = (30.0, 300.0, INFINITE)  # labels a class
 KAPPA_TARGETS = (3.0, 30.0, 300.0, INFINITE)  # flipped labels a class

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from galc import plots, store
-from galc.estimators.errors import row_errors
+from galc.estimators.base import row_errors
 from galc.explorer.figure import Scene
 
 KINDS = ("png", "svg", "csv")

@@ -1,7 +1,7 @@
 """Forward corrections: how a corruption matrix C enters the loss.
 
 C (``transition``) is (K, K), C[i, j] = P(label i was turned into label j). Its rows sum to 1, or to less where labels
-vanish (`galc.noise.model.Noise.arrivals`). With q (N, K) the probabilities of the clean labels, a form gives q~ (N,
+vanish (`galc.noise.Noise.arrivals`). With q (N, K) the probabilities of the clean labels, a form gives q~ (N,
 K), those of the noisy labels. An observed label j was either there and kept (C_jj q_j), or arrived: from another
 label, with the rate s_j = sum over i != j of C_ij q_i, or from nowhere, with probability a_j (``added`` (K,); None: 0).
 

@@ -14,7 +14,7 @@ from galc.estimators.label_sets import LabelSets
 from galc.losses.asl import calibrate_logits
 from galc.methods.base import ASL, BCE, method, plain
 from galc.methods.small_loss import SmallLoss
-from galc.noise.model import Noise
+from galc.noise import Noise
 from galc.training.batch import Batch, EachEpoch, TrainingSet
 
 EDGE = 1e-6  # probabilities are kept this far from 0 and 1

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits
 
 from galc.checks import check_labels, check_scores
+from galc.noise import Noise
 from galc.noise.draw import Flips, Targets, check_room, flipped
-from galc.noise.model import Noise
 
 PARTS = 14  # stream of random numbers that draws the images which the classifier learns from
 

@@ -5,7 +5,7 @@
     .npz    arrays of these names; "classes" of text
 
 C[i, j] = P(label i was turned into label j), for labels that are not removed: rows are the true class and sum to 1.
-``removed`` and ``added`` (see `galc.noise.model.Noise`) may be left out: 0. Classes are matched by name, in any order.
+``removed`` and ``added`` (see `galc.noise.Noise`) may be left out: 0. Classes are matched by name, in any order.
 """
 
 import csv
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from galc import store
-from galc.noise.model import Noise
+from galc.noise import Noise
 
 RATES = ("removed", "added")
 FORMATS = (".csv", ".json", ".npz")

@@ -1,4 +1,4 @@
-"""The kinds of noise, by name: each makes a `galc.noise.model.Noise` of what it is asked for.
+"""The kinds of noise, by name: each makes a `galc.noise.Noise` of what it is asked for.
 
 ``rate`` means the same in all of them: of the clean labels this share is gone, of the noisy labels this share is wrong.
 Missing labels have only the first, additional ones only the second. Rates by class are drawn at random and scaled until
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from galc.checks import check_labels
+from galc.noise import Noise, none, pair_flip, symmetric
 from galc.noise.by_image import InstanceNoise, factor
-from galc.noise.model import Noise, none, pair_flip, symmetric
 
 MATRIX = 13  # stream of random numbers for what belongs to the noise itself, apart from those that draw labels
 MOST = 0.95  # no rate drawn for a class exceeds this

@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
-from galc.estimators.errors import row_errors
+from galc.estimators.base import row_errors
 from galc.plots.style import BLUE, method_styles, panels, style
 from galc.results import matrices as confusion
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from galc.plots.style import BLUE, GREY, RED, method_style, name_classes, panels, style
 
 if TYPE_CHECKING:
-    from galc.noise.model import Changes
+    from galc.noise import Changes
 
 MARKS = {  # of labels under a picture: what is written before the name, and how
     "kept": ("", {"color": "#333333"}),
@@ -143,7 +143,7 @@ def calibration_curve(
     return ax
 
 
-# --- what noise did: `galc.noise.model.Changes` ----------------------------------------------------------------------
+# --- what noise did: `galc.noise.Changes` ----------------------------------------------------------------------
 
 
 @style()
@@ -172,7 +172,7 @@ def noise_by_class(changes: Changes, classes: Sequence[str], ax: Axes | None = N
 
 @style()
 def requested_vs_observed(requested: Changes, observed: Changes, classes: Sequence[str]) -> Sequence[Axes]:
-    """Whether injected noise is what one asked for: `galc.noise.model.Noise.expected` against `changes` beside it.
+    """Whether injected noise is what one asked for: `galc.noise.Noise.expected` against `changes` beside it.
 
     Left: the share of each class's labels that were kept. Right: the wrong labels that each class received; frequent
     classes receive fewer by flips, for no label flips onto a present one. The grey funnel (± 2 standard deviations of

@@ -16,14 +16,14 @@ from galc.estimators import base as estimator
 from galc.results.groups import Finding, group_label, join, means, percent, shorten
 
 if TYPE_CHECKING:
-    from galc.noise.model import Changes
+    from galc.noise import Changes
     from galc.study.run import RunRecord
 
 
 def noise(requested: Changes, observed: Changes, images: int, classes: Sequence[str]) -> Finding:
     """What noise did to the labels of ``images`` images, and where it could not do what was asked for.
 
-    ``requested`` by `galc.noise.model.Noise.expected`, ``observed`` by `galc.noise.model.changes`. Labels that are
+    ``requested`` by `galc.noise.Noise.expected`, ``observed`` by `galc.noise.changes`. Labels that are
     gone and labels that are wrong are counted apart: nothing else tells flips from labels that are missing, or added.
     """
     total, lost, gained = (float(part.sum()) for part in (observed.labels, observed.lost, observed.gained))

@@ -14,7 +14,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from galc.estimators import algorithm_1
-from galc.estimators.errors import row_errors
+from galc.estimators.base import row_errors
 
 SCALES = {"raw": "as estimated", "sigmoid": "sigmoid", "rows": "rows sum to 1"}
 ORDERS = ("data set", "frequency", "supercategory", "clustering")
@@ -130,6 +130,6 @@ def row_text(true: np.ndarray, estimate: np.ndarray, k: int, classes: Sequence[s
 
 
 def matrix_text(true: np.ndarray, estimate: np.ndarray) -> str:
-    """The mean errors of a whole matrix, as in `galc.estimators.errors.matrix_error`."""
+    """The mean errors of a whole matrix, as in `galc.estimators.base.matrix_error`."""
     row_error, diagonal_error = row_errors(estimate, true)
     return f"mean row L1 error {row_error:.3f}, mean diagonal error {diagonal_error:.3f}"

@@ -20,8 +20,7 @@ from galc.data.load import load
 from galc.data.pictograms.labels import categories
 from galc.data.split import Split, split
 from galc.methods import plugins
-from galc.noise import by_image, from_file, kinds
-from galc.noise.model import Changes, Injected, Noise, changes, none
+from galc.noise import Changes, Injected, Noise, by_image, changes, from_file, kinds, none
 from galc.study.params import Params
 from galc.training import models
 from galc.training.augment import Augment, to_unit

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from galc import metrics, store
 from galc.estimators import base as estimators
-from galc.estimators.errors import matrix_error, rate_error
+from galc.estimators.base import matrix_error, rate_error
 from galc.methods import plugins
 from galc.methods.base import DATA, METHODS, probabilities
 from galc.study.params import Params

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from galc import store
-from galc.estimators.base import named
-from galc.estimators.errors import matrix_error
+from galc.estimators.base import matrix_error, named
 from galc.methods.base import METHODS
 from galc.progress import track
 from galc.study import run as study
@@ -149,7 +148,7 @@ def at_hand(points: Sequence[Params], names: Sequence[str]) -> list[str]:
 
 
 def estimator_errors(points: Sequence[Params], names: Sequence[str]) -> pd.DataFrame:
-    """One row an estimator and point: how far its C is from the injected one (`galc.estimators.errors.matrix_error`).
+    """One row an estimator and point: how far its C is from the injected one (`galc.estimators.base.matrix_error`).
 
     Columns: estimator, noise, seed, whatever else differs between the points, and the errors. The silver models and
     posteriors come from the cache where runs have left them. Points that differ in their method alone count once.

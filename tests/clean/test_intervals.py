@@ -7,7 +7,7 @@ from galc.clean import intervals
 from galc.clean.intervals import Rates
 from galc.clean.stages import InContext, anchors, as_noisy, heard
 from galc.estimators.label_sets import LabelSets
-from galc.noise.model import Noise, pair_flip, symmetric
+from galc.noise import Noise, pair_flip, symmetric
 
 SIZE = 8
 

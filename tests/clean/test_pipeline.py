@@ -14,7 +14,7 @@ from galc.clean.stages import OwnStages
 from galc.data.dataset import Dataset
 from galc.data.load import load
 from galc.methods.base import ASL, BCE, plain
-from galc.noise.model import Noise, symmetric
+from galc.noise import Noise, symmetric
 from galc.study.params import ParameterError, Params
 from tests.conftest import write_colours
 

@@ -23,10 +23,10 @@ from galc.estimators.attribution import (
     pooled,
     pooled_rate,
 )
-from galc.estimators.errors import matrix_error
+from galc.estimators.base import matrix_error
 from galc.estimators.label_sets import Counts, LabelSets
+from galc.noise import Noise, pair_flip, symmetric
 from galc.noise.draw import inject
-from galc.noise.model import Noise, pair_flip, symmetric
 
 K = 24
 

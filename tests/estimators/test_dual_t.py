@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from galc.checks import check_transition
-from galc.estimators.dual_t import dual_t, intermediate
-from galc.estimators.errors import matrix_error
+from galc.estimators.algorithm_1 import dual_t, intermediate
+from galc.estimators.base import matrix_error
+from galc.noise import pair_flip, symmetric
 from galc.noise.draw import inject, observed
-from galc.noise.model import pair_flip, symmetric
 
 K = 10
 

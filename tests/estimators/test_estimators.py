@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from galc.checks import check_transition
 from galc.estimators import attribution, likelihood
-from galc.estimators.algorithm_1 import algorithm_1, fallback_rows, glc, regulators
+from galc.estimators.algorithm_1 import algorithm_1, calibrated_regulators, dual_t, fallback_rows, glc, regulators
 from galc.estimators.base import (
     ESTIMATORS,
     LIMITS,
@@ -17,14 +17,13 @@ from galc.estimators.base import (
     estimate,
     estimator,
     limits,
+    matrix_error,
     named,
+    rate_error,
 )
-from galc.estimators.calibrated import calibrated_regulators
-from galc.estimators.dual_t import dual_t
-from galc.estimators.errors import matrix_error, rate_error
 from galc.losses.asl import calibrate, calibrate_logits
+from galc.noise import Noise, pair_flip, symmetric
 from galc.noise.kinds import KINDS
-from galc.noise.model import Noise, pair_flip, symmetric
 
 K = 5
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from galc.estimators.label_sets import ROOM, LabelSets
-from galc.noise.model import Noise, symmetric
+from galc.noise import Noise, symmetric
 
 K = 4
 LONG = 60  # rounds of belief propagation after which nothing moves

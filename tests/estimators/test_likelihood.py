@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from galc.checks import check_transition
 from galc.estimators import likelihood
 from galc.estimators.attribution import INFINITE, match_counts, pooled, pooled_rate
-from galc.estimators.errors import matrix_error
+from galc.estimators.base import matrix_error
 from galc.estimators.likelihood import estimate, log_likelihood, maximise
+from galc.noise import pair_flip, symmetric
 from galc.noise.draw import inject
-from galc.noise.model import pair_flip, symmetric
 
 K = 12
 

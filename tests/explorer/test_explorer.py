@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from galc import plots, store
-from galc.estimators.errors import row_errors
+from galc.estimators.base import row_errors
 from galc.explorer.figure import BARS, MAPS
 from galc.explorer.sources import Example, Matrices, Runs, gallery
 from galc.explorer.widget import Explorer
@@ -449,7 +449,7 @@ def test_an_estimator_that_cannot_work_is_reported_and_an_error_when_it_is_chose
     def refuse(*_):
         raise ValueError("no single-label image")
 
-    monkeypatch.setattr("galc.estimators.calibrated.calibrated_regulators", refuse)
+    monkeypatch.setattr("galc.estimators.algorithm_1.calibrated_regulators", refuse)
     study = Explorer(expand(tiny | {"single_label_limit": 0}, {"noise": [0.4]})).prepare(
         ["glc", "calibrated-regulators"]
     )

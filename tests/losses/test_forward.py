@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from galc.losses.asl import AsymmetricLoss, asl_from_probability, uncalibrate
 from galc.losses.forward import FORMS, ForwardASL, ForwardBCE, LiteralASL, corrupted, posterior
-from galc.noise.model import Noise
+from galc.noise import Noise
 
 K = 5
 forms = pytest.mark.parametrize("form", FORMS)

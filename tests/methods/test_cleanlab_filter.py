@@ -8,8 +8,8 @@ import torch
 
 from galc.methods import cleanlab_filter
 from galc.methods.cleanlab_filter import suspicious
+from galc.noise import symmetric
 from galc.noise.draw import inject
-from galc.noise.model import symmetric
 
 K = 8
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from host import NothingReadBack
 
+from galc import noise
 from galc.estimators.label_sets import LabelSets
 from galc.losses.asl import calibrate_logits
 from galc.methods.base import ASL
 from galc.methods.galc_plus import Refined
-from galc.noise import model as noise
+from galc.noise import Noise
 from galc.noise.draw import inject
-from galc.noise.model import Noise
 from galc.training.batch import Batch
 
 N, K = 40, 5

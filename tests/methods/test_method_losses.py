@@ -10,7 +10,7 @@ from galc.estimators.base import Estimate
 from galc.losses.asl import calibrate
 from galc.losses.forward import ForwardASL, ForwardBCE, LiteralASL
 from galc.methods.base import ASL, BCE, METHODS, by_matrix, corrected, plain, probabilities, weighted
-from galc.noise.model import pair_flip, symmetric
+from galc.noise import pair_flip, symmetric
 from galc.training.batch import Batch, TrainingSet
 
 K = 5

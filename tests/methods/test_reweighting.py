@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from galc.losses.forward import posterior
 from galc.methods.reweighting import importance
-from galc.noise.model import pair_flip, symmetric
+from galc.noise import pair_flip, symmetric
 
 K = 5
 

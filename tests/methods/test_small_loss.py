@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from galc import noise
 from galc.methods.small_loss import SmallLoss, largest, wrong_shares
-from galc.noise import model as noise
 from galc.noise.draw import inject, observed
 from galc.training.batch import Batch
 

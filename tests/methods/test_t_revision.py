@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from galc.checks import check_transition
-from galc.estimators.base import Estimate
-from galc.estimators.errors import matrix_error
+from galc.estimators.base import Estimate, matrix_error
 from galc.losses.forward import ForwardBCE
 from galc.methods.base import BCE, METHODS, by_matrix, corrected
 from galc.methods.t_revision import TRevision
+from galc.noise import pair_flip, symmetric
 from galc.noise.draw import inject
-from galc.noise.model import pair_flip, symmetric
 from galc.training.batch import Batch, TrainingSet
 from galc.training.loop import Recipe, fit
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galc.checks import check_transition
+from galc.noise import Noise, changes, none, pair_flip, symmetric
 from galc.noise.draw import Flips, flip, inject, observed
-from galc.noise.model import Noise, changes, none, pair_flip, symmetric
 from galc.store import ROOT
 
 REAL = ROOT.parent / "shared" / "data" / "coco2014_labels" / "train2014.npz"
@@ -163,7 +163,7 @@ def test_an_image_with_every_class_is_an_error_that_names_it():
 
 def test_same_seed_same_noise_in_another_process_and_other_seeds_differ():
     code = (
-        "import hashlib, torch; from galc.noise.draw import inject; from galc.noise.model import symmetric;"
+        "import hashlib, torch; from galc.noise.draw import inject; from galc.noise import symmetric;"
         "y = torch.arange(4000).reshape(400, 10) % 7 < 2;"
         "print(hashlib.sha256(inject(y, symmetric(10, 0.4), 3).numpy().tobytes()).hexdigest())"
     )

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from galc.noise import Noise, changes
 from galc.noise.kinds import KINDS, MOST, Request, make, noise_kind
-from galc.noise.model import Noise, changes
 
 K = 12
 GROUPS = ("a", "a", "a", "b", "b", "c", "c", "c", "c", "alone", "", "")

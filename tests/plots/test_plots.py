@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from matplotlib.collections import FillBetweenPolyCollection
 
 from galc import plots
-from galc.estimators.errors import row_errors
+from galc.estimators.base import row_errors
 from galc.methods.base import METHODS, method
-from galc.noise.model import Changes
+from galc.noise import Changes
 from galc.plots.noise import StruckOut
 from galc.plots.style import method_styles, spread
 from galc.results import groups, published, significance, tables

@@ -100,7 +100,7 @@ def test_what_was_not_run_is_said_and_stops_nothing():
 
 
 def test_believing_every_label_errs_by_twice_what_is_flipped():
-    from galc.noise.model import pair_flip, symmetric
+    from galc.noise import pair_flip, symmetric
 
     records = [RunRecord({}, [], {}, true, None, None) for true in (symmetric(5, 0.4), pair_flip(5, 0.2))]
     assert about_noise.believing(records) == pytest.approx((0.8 + 0.4) / 2)

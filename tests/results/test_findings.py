@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from galc.noise.model import Noise, changes, symmetric
+from galc.noise import Noise, changes, symmetric
 from galc.results import about_methods, about_noise, about_settings, groups
 
 CLASSES = ["person", "cat", "dog", "car"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from galc.estimators.algorithm_1 import algorithm_1
-from galc.estimators.errors import matrix_error
+from galc.estimators.base import matrix_error
 from galc.results import matrices as confusion
 
 NAMES = ["cat", "dog", "car", "bus"]

@@ -14,14 +14,13 @@ import pytest
 import torch
 
 import galc.training.crossfit
-from galc import metrics, store
+from galc import metrics, noise, store
 from galc.checks import check_transition
 from galc.data.dataset import Dataset
+from galc.estimators.algorithm_1 import calibrated_regulators
 from galc.estimators.base import Estimate
-from galc.estimators.calibrated import calibrated_regulators
 from galc.methods.base import METHODS
 from galc.methods.cleanlab_filter import suspicious
-from galc.noise import model as noise
 from galc.study import run as study
 from galc.study import stage_cache, stages
 from galc.study.params import Params, checked

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from galc import store
-from galc.estimators.errors import matrix_error
+from galc.estimators.base import matrix_error
 from galc.methods.base import METHODS
 from galc.study import run as study
 from galc.study import runs as grid

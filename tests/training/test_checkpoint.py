@@ -15,7 +15,7 @@ from torch import nn
 from galc.estimators.base import Estimate
 from galc.losses.asl import AsymmetricLoss
 from galc.methods.base import ASL, METHODS, weighted
-from galc.noise.model import symmetric
+from galc.noise import symmetric
 from galc.training import checkpoint
 from galc.training import loop as trainer
 from galc.training.batch import TrainingSet

@@ -11,7 +11,7 @@ from torch import nn
 from galc.estimators.base import Estimate
 from galc.losses.forward import ForwardBCE
 from galc.methods.base import ASL, BCE, by_matrix, corrected, plain
-from galc.noise.model import symmetric
+from galc.noise import symmetric
 from galc.training import crossfit as module
 from galc.training.batch import TrainingSet
 from galc.training.crossfit import Platt, crossfit, folds

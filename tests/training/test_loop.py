@@ -17,7 +17,7 @@ from galc.losses.asl import calibrate_logits
 from galc.losses.forward import ForwardASL, ForwardBCE
 from galc.methods.base import ASL as ELEMENTWISE
 from galc.methods.base import BCE, METHODS, by_matrix, corrected, plain
-from galc.noise.model import symmetric
+from galc.noise import symmetric
 from galc.training import checkpoint, models
 from galc.training import loop as trainer
 from galc.training.augment import Augment, to_unit

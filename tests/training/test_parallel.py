@@ -13,7 +13,7 @@ from galc import store
 from galc.estimators.base import Estimate
 from galc.methods.base import ASL, METHODS, plain
 from galc.methods.galc_plus import Refined
-from galc.noise.model import Noise, symmetric
+from galc.noise import Noise, symmetric
 from galc.study import run as study
 from galc.study.params import checked
 from galc.training import loop as trainer
