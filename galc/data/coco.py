@@ -1,15 +1,20 @@
-"""COCO JSON (cocodataset.org/#format-data): image-level labels read, and corrected ones written back."""
+"""COCO JSON (cocodataset.org/#format-data), through pycocotools: labels of images read, and corrected ones written."""
 
+import contextlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from galc import store
 from galc.checks import needs
 from galc.data.dataset import ITS_FOLDER, Dataset, from_names, inside, refuse_duplicates
 
+if TYPE_CHECKING:
+    from pycocotools.coco import COCO
+
 PARTS = {"images": ("id",), "categories": ("id",), "annotations": ("image_id", "category_id")}  # and required fields
-LISTED = {"images": "image", "categories": "category"}  # those with ids of their own
 
 
 def read(path: Path, images: Path, name: str) -> Dataset:
@@ -18,22 +23,12 @@ def read(path: Path, images: Path, name: str) -> Dataset:
     images: the folder that file names start at. Category names are texts; a category without one is called by its id.
     Raises ValueError naming the annotation, image or category at fault.
     """
-    document = _document(path)
-    classes = category_names(document)
-    files = _files(document, images, path)
+    coco = _index(path)
+    files, classes = _files(coco, images, path), category_names(coco.dataset)
     refuse_duplicates(files.values(), f"{path}: image file", "list each image once")
-    found: dict = {key: set() for key in files}
-    for n, one in enumerate(document["annotations"]):
-        image, category = one["image_id"], one["category_id"]
-        if not _among(image, files) or not _among(category, classes):
-            what = f"category {category!r}" if _among(image, files) else f"image {image!r}"
-            raise ValueError(
-                f"{path}: annotation {one.get('id', n)} is of the unknown {what}; list it, or remove the annotation"
-            )
-        found[image].add(classes[category])
-    groups = {one["id"]: one.get("supercategory") or "" for one in document["categories"]}
-    rows = {files[key]: names for key, names in found.items()}
-    return from_names(name, rows, list(classes.values()), groups=tuple(str(groups[key]) for key in classes))
+    rows = {file: {classes[one["category_id"]] for one in coco.imgToAnns[key]} for key, file in files.items()}
+    groups = tuple(str(coco.cats[key].get("supercategory") or "") for key in classes)
+    return from_names(name, rows, list(classes.values()), groups=groups)
 
 
 def category_names(document: dict) -> dict:
@@ -42,17 +37,14 @@ def category_names(document: dict) -> dict:
     return {key: str(key if named[key] in (None, "") else named[key]) for key in sorted(named)}
 
 
-def _among(key: object, known: dict) -> bool:
-    return isinstance(key, int | float | str) and key in known
-
-
-def _files(document: dict, images: Path, path: Path) -> dict:
+def _files(coco: "COCO", images: Path, path: Path) -> dict:
     """Image id -> file."""
-    return {one["id"]: inside(images, one.get("file_name"), f"{path}, image {one['id']}") for one in document["images"]}
+    return {key: inside(images, one.get("file_name"), f"{path}, image {key}") for key, one in coco.imgs.items()}
 
 
-def _document(path: Path) -> dict:
-    """The content of a file, checked to have the layout."""
+def _index(path: Path) -> "COCO":
+    """The content of a file, checked to have the layout, as pycocotools indexes it."""
+    coco = needs("pycocotools.coco", "images").COCO()
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -69,12 +61,26 @@ def _document(path: Path) -> dict:
         for n, one in enumerate(rows):
             if lacking := [name for name in fields if name not in one]:
                 raise ValueError(f"{path}: number {n} of its {part} lacks its field {lacking[0]!r}; add it")
-    for part, one in LISTED.items():
+    known = {}
+    for part, one in (("images", "image"), ("categories", "category")):
         ids = [row["id"] for row in document[part]]
         if {type(key) for key in ids} not in (set(), {int}, {str}):
             raise ValueError(f"{path}: the ids of {part} must be whole numbers, or all of them texts")
         refuse_duplicates(ids, f"{path}: {one} id", f"give each {one} its own")
-    return document
+        known[one] = set(ids)
+    for n, row in enumerate(document["annotations"]):
+        for one, ids in known.items():
+            if not isinstance(key := row[f"{one}_id"], int | float | str) or key not in ids:
+                raise ValueError(
+                    f"{path}: annotation {row.get('id', n)} is of the unknown {one} {key!r}; list it, or remove the "
+                    "annotation"
+                )
+    # Annotations are found by their image, never by their id: files have them without one, or one twice.
+    coco.dataset = document | {"annotations": [row | {"id": n} for n, row in enumerate(document["annotations"])]}
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    coco.dataset = document
+    return coco
 
 
 def image_folder(annotations: Path) -> Path:
@@ -95,9 +101,8 @@ def write(source: Path, images: Path, wanted: Mapping[Path, Sequence[str]], _: o
 
     Annotations of classes that an image has not go; a class without one gets one that covers the whole image.
     """
-    document = _document(source)
-    classes = category_names(document)
-    files = _files(document, images, source)
+    coco = _index(source)
+    document, classes, files = coco.dataset, category_names(coco.dataset), _files(coco, images, source)
     labels = {key: set(wanted[file]) for key, file in files.items() if file in wanted}
     kept, seen = [], {key: set() for key in labels}
     for one in document["annotations"]:

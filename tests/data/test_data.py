@@ -16,6 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from galc.checks import MissingPackage
 from galc.data.dataset import Dataset, check_pair
 from galc.data.load import load, write_like
 from galc.data.split import multi_label, split
@@ -168,6 +169,22 @@ def test_categories_called_by_numbers_or_not_at_all_are_read_and_written(tmp_pat
         file: sorted(its, key=loaded.classes.index) for file, its in names.items()
     }
     assert json.loads(written.read_text())["categories"] == document["categories"]
+
+
+def test_annotations_without_an_id_or_with_one_twice_are_labels_and_stay_as_they_are(tmp_path):
+    document = coco_document()
+    document["annotations"][0].pop("id")
+    document["annotations"][4]["id"] = 4
+    file = write_coco(tmp_path, document)
+    check_coco(loaded := load(file))
+    written = write_like(file, loaded.names(), loaded.classes, tmp_path / "out")
+    assert json.loads(written.read_text()) == document
+
+
+def test_without_pycocotools_a_coco_file_names_the_extra_that_brings_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    with pytest.raises(MissingPackage, match=r'pycocotools is needed here .*pip install "galc\[images\]"'):
+        load(write_coco(tmp_path))
 
 
 def test_broken_json_names_file_and_place(tmp_path):
