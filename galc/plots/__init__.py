@@ -10,7 +10,15 @@ needs("matplotlib", "study")
 needs("seaborn", "study")
 
 from galc.plots.ablation import class_gains, dot_panels, ladder_bars, rate_intervals
-from galc.plots.curves import budget_curves, error_curves, learning_curves, learning_panels, noise_curves, noise_panels
+from galc.plots.curves import (
+    budget_curves,
+    error_curves,
+    learning_curves,
+    learning_panels,
+    loss_curves,
+    noise_curves,
+    noise_panels,
+)
 from galc.plots.matrices import (
     diagonal_scatter,
     transition_comparison,

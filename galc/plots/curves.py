@@ -4,7 +4,7 @@ Each is a line a method, its mean over seeds in a band of ± std. Tables have a 
 what it is drawn against, and the metric in percent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -179,4 +179,26 @@ def budget_curves(
         ax.set(xlabel=group_title(by), ylabel=AXES.get(metric, metric))
     handles = {line.get_label(): line for ax in axes for line in ax.get_legend_handles_labels()[0]}
     axes[0].figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=min(len(handles), 5))
+    return axes
+
+
+@style()
+def loss_curves(losses: Mapping[str, Callable], num_classes: int, rest: float = -8.0) -> Sequence[Axes]:
+    """The loss of one class against its output p: where its label is given, and where it is not.
+
+    ``losses``: name -> function of logits (n, K) and labels (n, K) that returns losses (n, K). The other classes have
+    the logit ``rest`` and no label.
+    """
+    axes = panels(2, (7.6, 3.4))
+    logits = np.full((141, num_classes), rest, np.float32)
+    logits[:, 0] = np.linspace(-7, 7, len(logits))
+    for ax, given in zip(axes, (1, 0), strict=True):
+        labels = np.zeros_like(logits)
+        labels[:, 0] = given
+        for (name, loss), dashes in zip(losses.items(), DASHES, strict=False):
+            drawn = np.asarray(loss(logits, labels))[:, 0]
+            ax.plot(1 / (1 + np.exp(-logits[:, 0])), drawn, label=name, linestyle=dashes)
+        ax.set(xlabel="output p", title="label given" if given else "label not given")
+    axes[0].set_ylabel("loss")
+    axes[0].legend()
     return axes

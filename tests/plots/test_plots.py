@@ -424,3 +424,13 @@ def test_a_method_from_outside_has_its_look_in_figures_and_its_place_in_tables_a
     finally:
         for name in added:
             del METHODS[name]
+
+
+def test_loss_curves_are_the_losses_of_the_first_class():
+    losses = {"sum": lambda x, y: x + y, "label": lambda x, y: 2 * y}
+    given, absent = plots.loss_curves(losses, 3)
+    first, second = given.lines
+    p = np.asarray(first.get_xdata())
+    assert np.allclose(first.get_ydata(), np.log(p / (1 - p)) + 1, atol=1e-4) and set(second.get_ydata()) == {2}
+    assert np.allclose(absent.lines[0].get_ydata(), np.log(p / (1 - p)), atol=1e-4)
+    assert [text.get_text() for text in given.get_legend().get_texts()] == ["sum", "label"]
