@@ -33,9 +33,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from galc import metrics, store
-from galc.clean import intervals
+from galc.clean import intervals, ranked, suspicion
 from galc.clean.pipeline import Cleaning
-from galc.clean.result import ranked, suspicion
 from galc.clean.stages import OwnStages
 from galc.data.dataset import Dataset
 from galc.data.load import load
@@ -80,7 +79,7 @@ def compare(options: argparse.Namespace) -> None:
         clean = clean.subset(np.random.default_rng(options.seed).permutation(len(clean))[: options.images])
     given = clean
     cleaning = Cleaning(given, seed=options.seed)
-    params, inputs = cleaning.params, cleaning.stages()[1].inputs.data.x
+    params, inputs = cleaning.params, cleaning.stages[1].x
     truth = given.labels
     order = np.random.default_rng(options.seed).permutation(len(given))
     trusted = torch.zeros(len(given), dtype=torch.bool)
@@ -174,9 +173,9 @@ def classifiers(given: Dataset, inputs: Tensor, params: Params, truth: Tensor) -
     part[held] = False
     own = given.subset(part)
     stages = OwnStages(own, inputs[part], params)
-    silver, known, targets = ~own.trusted, stages.noisy_posterior, own.labels.float()
+    silver, known = ~own.trusted, stages.noisy_posterior
     noise = intervals.first(known[silver], own.labels[silver], stages.calibrates)
-    targets[silver] = intervals.posterior(known[silver], own.labels[silver], noise)
+    targets = stages.posterior(known, noise)
     learnt = stages.general.training_set(torch.arange(len(own)), targets)
     for name, loss in (
         ("fixed", plain(ASL)),
@@ -196,12 +195,12 @@ def classifiers(given: Dataset, inputs: Tensor, params: Params, truth: Tensor) -
 def coverage(stages: OwnStages, truth: Tensor) -> dict[str, float]:
     """Percent of the classes whose true share is in its interval, and mean half width and error in points."""
     labels, trusted = stages.given.labels, stages.given.trusted
-    found = intervals.estimate(stages.sources, labels, trusted, stages.params.seed)
+    found, _ = intervals.estimate(stages.sources, labels, trusted, stages.params.seed)
     given, true = labels[~trusted], truth[~trusted]
     row = {}
     for what, part, whole, rates in (
-        ("wrong", given & ~true, given, found.wrong),
-        ("missing", true & ~given, true, found.missing),
+        ("wrong", given & ~true, given, found["wrong"]),
+        ("missing", true & ~given, true, found["missing"]),
     ):
         share, some = part.sum(0) / whole.sum(0).clamp(min=1), whole.any(0)
         held = ((rates.low - 1e-6 <= share) & (share <= rates.high + 1e-6))[some].double()

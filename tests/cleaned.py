@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from galc.clean.result import Cleaned, Rates
+from galc.clean import Cleaned, Rates
 
 CLASSES = ("cat", "<script>alert(1)</script>", 'a "quoted" | & \u202e ü', "bus")
 

@@ -25,9 +25,9 @@ import numpy as np
 import torch
 
 # --- what is used of the product; all that a move of its modules changes here --------------------------------------
+from galc.clean import RATES
 from galc.clean.example import noisy_copy
 from galc.clean.pipeline import Cleaning, load
-from galc.clean.result import RATES
 from galc.methods.base import METHODS
 from galc.study import run as study
 from galc.study.params import checked

@@ -17,7 +17,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from galc import store
-from galc.clean.result import Cleaned
+from galc.clean import Cleaned
 from galc.data import coco
 from galc.data.class_folders import link
 from galc.data.load import load

@@ -1,22 +1,18 @@
-"""How labels were corrupted, and how sure that is: rates with intervals, confusions, and what would help.
+"""How labels were corrupted, and how sure that is: rates with intervals, and what would help.
 
-The estimate is the study's attribution EM (`galc.estimators.attribution`). Its uncertainty is found by a bootstrap
-over images: the trusted images are drawn anew and the calibration is fitted to them, the others are drawn anew and the
-EM takes a few more steps from where it was. With many images it draws some, so that intervals are wider than need be.
-Biases of the calibration are shrunk, and a bootstrap of what is shrunk varies too little: they get the rest of their
-posterior spread. Shares of wrong and of missing labels are those of the data at hand, so chance widens their
-intervals, too. A model that is off for one class shows in none of this: all is widened by `WIDER`, chosen where the
-truth is known.
+The estimate is the study's attribution EM (`galc.estimators.attribution`), its uncertainty a bootstrap over images: the
+trusted ones are drawn anew and the calibration is fitted to them, the others are drawn anew (of many images some, so
+that intervals are wider than need be) and the EM takes a few more steps. Chance widens the shares of wrong and of
+missing labels, since they are those of the data at hand. A model that is off for one class shows in none of this: all
+is widened by `WIDER`, chosen where the truth is known.
 """
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from galc.clean.result import LEVEL, Rates
+from galc.clean import ENOUGH, LEVEL, RATES, Rates
+from galc.data.dataset import Dataset
 from galc.estimators import attribution
 from galc.estimators.attribution import INFINITE, KIND_MARGIN, RATE, Prior
 from galc.estimators.label_sets import Counts, LabelSets
@@ -33,23 +29,10 @@ UNCHECKED_MARGIN = 0.05  # in place of KIND_MARGIN without trusted images; missi
 WIDE = 0.15  # a half width above which a rate is not known well enough to act on
 
 
-@dataclass(frozen=True, eq=False)
-class Estimated:
-    """The noise and its prior, and what the intervals of `Cleaned` are; see there."""
-
-    noise: Noise
-    prior: Prior
-    transition: Rates
-    removed: Rates
-    added: Rates
-    wrong: Rates
-    missing: Rates
-
-
 def estimate(
     sources: Tensor, labels: Tensor, trusted: Tensor, seed: int = 0, replicates: int = REPLICATES
-) -> Estimated:
-    """The noise of the labels that are not trusted, with 90 % intervals.
+) -> tuple[dict[str, Rates], Prior]:
+    """`RATES` of the labels that are not trusted, with 90 % intervals, see `galc.clean.Cleaned`; and their prior.
 
     sources : (S, N, K) logits of the true labels, cross-fitted; calibrated by the trusted images if there are any
     labels  : (N, K) bool, as given; trusted: (N,) bool
@@ -59,7 +42,6 @@ def estimate(
     sets = _sets(known, labels[silver])
     prior = _prior(sets, labels.shape[1], bool(len(gold)))
     noise = attribution.fit(sets, prior)
-    counts = sets.counts(noise)
     own = prior._replace(rate=RATE) if prior.rate == INFINITE else prior  # one rate for all is a choice, not a fact
     generator = torch.Generator().manual_seed(seed)
     some = min(MOST, len(silver))
@@ -72,17 +54,15 @@ def estimate(
         for _ in range(STEPS):
             found = attribution.maximise(again.counts(found, 2), own)
         draws.append(_parts(found, again.counts(found, 2)))
-    size, chance = labels.shape[1], (*[torch.zeros(())] * 3, *_chance(sets, noise))
-    rates = [_rates(part, [draw[n] for draw in draws], chance[n]) for n, part in enumerate(_parts(noise, counts))]
-    rates = [Rates(*(end[:size, :size] if end.ndim == 2 else end[:size] for end in rate)) for rate in rates]
-    return Estimated(Noise(*(rate.estimate for rate in rates[:3])), prior, *rates)
+    chance = (*[torch.zeros(())] * 3, *_chance(sets, noise))
+    found = map(_rates, _parts(noise, sets.counts(noise)), zip(*draws, strict=True), chance)
+    own = (slice(labels.shape[1]),)  # without the empty class that a single one gets
+    named = zip(RATES.items(), found, strict=True)
+    return {name: Rates(*(end[own * ndim] for end in rates)) for (name, ndim), rates in named}, prior
 
 
 def first(known: Tensor, labels: Tensor, checked: bool = True) -> Noise:
-    """The noise alone, from probabilities of the true labels (n, K) and the ``labels`` (n, K) as given.
-
-    ``checked``: whether the probabilities are calibrated by trusted images.
-    """
+    """The noise alone, from probabilities of the true labels (n, K), ``checked`` by trusted images, and labels."""
     sets, size = _sets(known, labels), labels.shape[1]
     noise = attribution.fit(sets, _prior(sets, size, checked))
     return Noise(noise.transition[:size, :size], noise.removed[:size], noise.added[:size])
@@ -152,7 +132,7 @@ def _chance(sets: LabelSets, noise: Noise) -> tuple[Tensor, Tensor]:
     return wrong, (varies * ~given).sum(0).sqrt() / true
 
 
-def _rates(estimate: Tensor, draws: list[Tensor], chance: Tensor) -> Rates:
+def _rates(estimate: Tensor, draws: tuple[Tensor, ...], chance: Tensor) -> Rates:
     """An estimate with the interval of its draws, which holds it; with the standard deviation ``chance``, and wider."""
     tail = (1 - LEVEL) / 2
     reach = Z * chance
@@ -177,26 +157,25 @@ def more_images(rates: Rates, trusted_labels: Tensor) -> Tensor:
     return torch.where(half > WIDE, need.clamp(min=1), 0).long()
 
 
-def advice(labels: Tensor, trusted: Tensor, classes: Sequence[str], enough: int, wrong: Rates, missing: Rates) -> list:
+def advice(given: Dataset, wrong: Rates, missing: Rates) -> list[str]:
     """Sentences on what cannot be said for want of trusted images, and on what would help."""
-    number, said = int(trusted.sum()), []
-    if number < enough:
-        have = "no trusted images" if not number else f"only {number} trusted images"
-        said.append(
-            f"There are {have} ({enough} are the least that help). All is estimated from the noisy labels alone: what "
+    number, said = int(given.trusted.sum()), []
+    if number < ENOUGH:
+        have = f"only {number} trusted images" if number else "no trusted images"
+        return [
+            f"There are {have} ({ENOUGH} are the least that help). All is estimated from the noisy labels alone: what "
             "is suspicious can still be ranked, but rates are guesses that may be far off, and their intervals leave "
             "that out; labels that are wrong in a way that looks like the image will not show."
-        )
-        return said
-    own = labels[trusted]
-    if absent := [name for name, count in zip(classes, own.sum(0).tolist(), strict=True) if not count]:
+        ]
+    own = given.labels[given.trusted]
+    if absent := [name for name, there in zip(given.classes, own.any(0), strict=True) if not there]:
         said.append(
             f"No trusted image shows {shorten(absent, 10)}: what is said of them is borrowed from the other classes."
         )
     more = torch.maximum(more_images(wrong, own), more_images(missing, own))
     order = more.argsort(descending=True, stable=True)[: int((more > 0).sum())].tolist()
     if order:
-        asked = [f"{classes[k]} ({int(more[k])} more)" for k in order]
+        asked = [f"{given.classes[k]} ({int(more[k])} more)" for k in order]
         said.append(
             f"The rates of {len(order)} classes are uncertain by more than {WIDE:.0%}. Trusted images that would bring "
             f"them there: {shorten(asked, 10)}."

@@ -1,31 +1,38 @@
-"""From a data set as it came to `galc.clean.result.Cleaned`: every stage computed once, stored, and taken up again."""
+"""From a data set as it came to `Cleaned` and a classifier: every stage computed once, stored, and taken up again."""
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
+from string import Template
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor, nn
 
 from galc import store
 from galc.checks import needs
-from galc.clean import intervals
-from galc.clean.classifier import Classifier, train
-from galc.clean.result import ENOUGH, Cleaned, packed, unpacked
+from galc.clean import ENOUGH, Cleaned, intervals, packed, unpacked
 from galc.clean.review import DECISIONS, Review, latest, read
 from galc.clean.stages import OwnStages, own_code
+from galc.data import images as pictures
 from galc.data import load as data
 from galc.data import trusted
 from galc.data.dataset import Dataset
+from galc.losses.asl import calibrate_logits
+from galc.methods.base import ASL, plain
+from galc.noise.model import Noise
 from galc.study.inputs import Projection, features, principal_components
 from galc.study.params import ParameterError, checked, unknown_message
 from galc.study.run import environment
 from galc.study.stage_cache import code_digest
-from galc.study.stages import Log
+from galc.study.stages import EVERYTHING, ONCE, Log
+from galc.training import models
 
+FILE, CARD = "classifier.safetensors", "classifier.md"
 # Chosen on `pictograms` with 20 % symmetric noise by the likelihood of the trusted images' labels (docs/method.md).
 RECIPE = {"hidden": 1024, "input_dropout": 0.3, "folds": 5, "fold_epochs": 30, "epochs": 30}
 # the parameters of a study that a cleaning obeys, too
@@ -75,46 +82,45 @@ class Cleaning:
             raise ParameterError(unknown_message(unknown, list(SETTINGS)))
         self.params = checked({"data": given.source} | RECIPE | settings)
 
+    @cached_property
     def stages(self) -> tuple[Projection, OwnStages]:
         """What the images are for a model, and the stages on it."""
         p = self.params
-        if not hasattr(self, "_stages"):
-            self.log(f"features of {len(self.given):,} images by {p.backbone}")
-            vectors = self._timed("features", features, p, self.given, p.image_size)
-            most = min(p.components, *vectors.shape)  # as many as asked for, or as there are
-            arrays = principal_components(vectors, vectors[:0], most, ddof=1).arrays
-            stages = OwnStages(self.given, torch.from_numpy(arrays["train"]), p, self.log)
-            self._stages = Projection(arrays["mean"], arrays["matrix"]), stages
-        return self._stages
+        self.log(f"features of {len(self.given):,} images by {p.backbone}")
+        vectors = self._timed("features", features, p, self.given, p.image_size)
+        most = min(p.components, *vectors.shape)  # as many as asked for, or as there are
+        arrays = principal_components(vectors, vectors[:0], most, ddof=1).arrays
+        stages = OwnStages(self.given, torch.from_numpy(arrays["train"]), p, self.log)
+        return Projection(arrays["mean"], arrays["matrix"]), stages
 
     def result(self) -> Cleaned:
         """The noise with its intervals, the posterior of all images, and what is to be said of them."""
-        (_, stages), given, labels = self.stages(), self.given, self.given.labels
+        (_, stages), given = self.stages, self.given
 
         def compute():
-            sources, silver = stages.sources, stages.split.silver
+            sources = stages.sources
             self.log("estimating the noise, and how sure that is")
-            found = intervals.estimate(sources, labels, given.trusted & stages.calibrates, self.params.seed)
-            posterior = labels.float()  # of trusted images their labels
-            posterior[silver] = intervals.posterior(stages.noisy_posterior[silver], labels[silver], found.noise)
-            return packed(found) | {"posterior": posterior.numpy()}, {"prior": [str(part) for part in found.prior]}
+            calibrating = given.trusted & stages.calibrates
+            rates, prior = intervals.estimate(sources, given.labels, calibrating, self.params.seed)
+            noise = Noise(*(rates[name].estimate for name in ("transition", "removed", "added")))
+            posterior = stages.posterior(stages.noisy_posterior, noise)
+            return packed(rates) | {"posterior": posterior.numpy()}, {"prior": [str(part) for part in prior]}
 
         entry = self._timed("models and noise", store.cached, "cleaned", stages.key, compute)
         rates = unpacked(entry.arrays)
-        said = intervals.advice(labels, given.trusted, given.classes, ENOUGH, rates["wrong"], rates["missing"])
         record = {"params": self.params.model_dump(), "seconds": self.seconds, "prior": entry.record["prior"]}
         return Cleaned(
             **{field.name: getattr(given, field.name) for field in fields(given)},
             posterior=torch.from_numpy(entry.arrays["posterior"]),
             **rates,
-            warnings=tuple(said),
+            warnings=tuple(intervals.advice(given, rates["wrong"], rates["missing"])),
             record=record | {"environment": environment(), "code": [code_digest(), own_code()]},
         )
 
-    def classifier(self, cleaned: Cleaned) -> Classifier:
+    def classifier(self, cleaned: Cleaned) -> "Classifier":
         """A classifier trained on the result, and on the decisions that it holds."""
         self.log("training the classifier")
-        return self._timed("classifier", train, *self.stages(), cleaned)
+        return self._timed("classifier", train, *self.stages, cleaned)
 
     def _timed(self, what: str, call, *arguments):
         started = time.perf_counter()
@@ -123,16 +129,103 @@ class Cleaning:
         return result
 
 
+# --- the classifier ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Images:
+    """What `galc.data.images.features` asks of a data set."""
+
+    files: tuple[Path, ...]
+    name: str = "images"
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """Image files -> probabilities of the classes. ``about``: backbone, weights, size, and what it was trained on.
+
+    A probe on frozen features; saved without pickle, loaded with nothing but galc.
+    """
+
+    classes: tuple[str, ...]
+    projection: Projection
+    head: nn.Module
+    about: dict
+
+    def __call__(self, files: Sequence[str | Path]) -> Tensor:
+        """(n, K) float32 probabilities of the true labels, of n image files. Raises ValueError for unreadable ones."""
+        torch.manual_seed(0)
+        about, given = self.about, _Images(tuple(map(Path, files)))
+        vectors = pictures.features(given, about["backbone"], about["weights"], about["size"])
+        return calibrate_logits(models.predict(self.head, self.projection(vectors))).sigmoid()
+
+    def write(self, folder: Path, cleaned: Cleaned) -> list[Path]:
+        """Classifier and model card, below ``folder``; returns their paths."""
+        arrays = {f"head/{name}": value.cpu().numpy() for name, value in self.head.state_dict().items()}
+        arrays |= {"projection/mean": self.projection.mean, "projection/matrix": self.projection.matrix}
+        store.save(folder / FILE, arrays, {"classes": self.classes, "about": self.about})
+        return [folder / FILE, store.write_text(folder / CARD, self.card(cleaned))]
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Classifier":
+        """Raises ValueError for a file that is broken, FileNotFoundError without one. Runs no code from it."""
+        try:
+            entry = store.read(Path(path), strict=True)
+            classes, about, arrays = tuple(entry.record["classes"]), entry.record["about"], entry.arrays
+            head = models.probe(arrays["projection/matrix"].shape[1], len(classes), about["hidden"])
+            head.load_state_dict({name: torch.from_numpy(arrays[f"head/{name}"]) for name in head.state_dict()})
+            return cls(classes, Projection(arrays["projection/mean"], arrays["projection/matrix"]), head.eval(), about)
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(f"{path} is no whole classifier ({error}); run galc clean again") from error
+
+    def card(self, cleaned: Cleaned) -> str:
+        """The model card, Markdown, with a loading example."""
+        numbers = {"images": len(cleaned), "trusted": int(cleaned.trusted.sum()), "decided": len(cleaned.decided)}
+        said = {name: f"{number:,}" for name, number in numbers.items()} | {"classes": len(self.classes)}
+        template = Path(__file__).with_name("classifier_card.md").read_text(encoding="utf-8")
+        return Template(template).substitute(self.about | said)
+
+
+def train(projection: Projection, stages: OwnStages, cleaned: Cleaned) -> Classifier:
+    """Train with the asymmetric loss on the posterior of the true labels, and on trusted labels and decisions as they
+    are; the moving average of the weights. The best of four ways on images that are held out (docs/method.md).
+    """
+    targets, p, components = cleaned.posterior.clone(), stages.params, projection.matrix.shape[1]
+    for place, present in cleaned.decided.items():
+        targets[place] = float(present)
+    key = stages.general.key(EVERYTHING, ONCE) | {"targets": store.array_digest(targets.numpy())}
+    head = models.probe(components, len(cleaned.classes), p.hidden)
+
+    def compute():
+        checkpoint = stages.general.checkpoint("own", key)
+        learnt = stages.general.training_set(torch.arange(len(targets)), targets)
+        done = stages.general.fit(learnt, plain(ASL), checkpoint)
+        state = zip(head.state_dict(), done.ema.state_dict().values(), strict=True)  # dropout has no weights
+        checkpoint.unlink(missing_ok=True)
+        return {name: value.cpu().numpy() for name, value in state}, {"history": done.history}
+
+    arrays = store.cached("own", key, compute).arrays
+    head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    about = {"backbone": p.backbone, "weights": p.weights, "hidden": p.hidden, "components": components}
+    about |= {"size": p.image_size or pictures.native_size(stages.given), "images": len(cleaned), "data": cleaned.name}
+    return Classifier(cleaned.classes, projection, head.eval(), about)
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
 def command(
     data: str | Path,
-    trusted: str | Path | None = None,
-    images: str | Path | None = None,
-    trusted_column: str | None = None,
-    out: str | Path = "cleaned",
-    least: float | None = None,
-    settings: Mapping | None = None,
-    classifier: bool = True,
-    say: Callable[[str], None] = print,
+    trusted: str | Path | None,
+    images: str | Path | None,
+    trusted_column: str | None,
+    out: str | Path,
+    least: float | None,
+    settings: Mapping,
+    classifier: bool,
 ) -> Cleaned:
     """Load a data set, clean it, and write all that comes of it to ``out``, obeying the decisions that lie there.
 
@@ -151,21 +244,17 @@ def command(
         number = int(given.trusted.sum())
         lead = f"{given.name}: {len(given):,} images, {given.num_classes} classes, {number:,} trusted"
         few = f", fewer than {ENOUGH}: nothing is changed but what people decide"
-        say(lead + few * (least is None and number < ENOUGH))
-        for note in given.notes:
-            say(note)
-        cleaning = Cleaning(given, log=say, **(settings or {}))
+        print(lead + few * (least is None and number < ENOUGH), *given.notes, sep="\n")
+        cleaning = Cleaning(given, log=print, **settings)
         read(out / DECISIONS)  # a broken file is an error before any long work
         cleaned = replace(cleaning.result(), decisions=latest(read(out / DECISIONS)))
-        for text in report.summary(cleaned, least):
-            say(text)
+        print(*report.summary(cleaned, least), sep="\n")
         written = report.everything(cleaned, out, least, images)
         written.append(report.gallery(cleaned, out / report.GALLERY, Review(cleaned.suspicious, out / DECISIONS)))
         if classifier:
             written += cleaning.classifier(cleaned).write(out, cleaned)
-        for path in written:
-            say(f"written: {path}")
-    say(f"done in {time.monotonic() - started:.0f} s")
+        print(*(f"written: {path}" for path in written), sep="\n")
+    print(f"done in {time.monotonic() - started:.0f} s")
     return cleaned
 
 
@@ -177,12 +266,9 @@ def alone(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     if not os.access(out, os.W_OK):
         raise OSError(f"{out} cannot be written to; pass another --out")
-    lock = FileLock(out / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock = FileLock(out / ".lock", timeout=0).acquire()
     except Timeout:
         raise OSError(f"another process is writing to {out}; wait for it, or pass another --out") from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()

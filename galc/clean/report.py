@@ -19,7 +19,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from galc import plots, store
-from galc.clean.result import ENOUGH, FILE, LIKELY, Cleaned
+from galc.clean import ENOUGH, FILE, LIKELY, Cleaned
 from galc.clean.review import Review
 from galc.data.load import write_like
 from galc.explorer.thumbnails import UnreadableImage, data_url, inlined, thumbnail

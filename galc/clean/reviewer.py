@@ -23,8 +23,7 @@ import ipywidgets
 import numpy as np
 import traitlets
 
-from galc.clean import report
-from galc.clean.result import Cleaned
+from galc.clean import Cleaned, report
 from galc.clean.review import DECISIONS, Decision, Precision, Review, latest, precision, read, sample
 from galc.explorer.widget import Status, dropdown, line
 

@@ -9,13 +9,13 @@ without any, that of the noisy labels alone (`anchors`). The second round learns
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 
 from galc import store
-from galc.clean import intervals
-from galc.clean.result import ENOUGH
+from galc.clean import ENOUGH, intervals
 from galc.data.dataset import Dataset
 from galc.data.split import Split
 from galc.estimators.base import Estimate
@@ -37,29 +37,21 @@ SURE, PLAIN = 0.95, 0.1  # quantiles: of probabilities where a class is surest, 
 CODE = ("intervals", "stages")  # modules of this package whose code decides a stage
 
 
-class OwnInputs:
-    """What `galc.study.stages.Stages` asks of inputs, for labels that came noisy: no noise is drawn, nothing tested.
+class OwnStages:
+    """The stages of a cleaning, made of the general ones, `galc.study.stages.Stages`, on its own inputs.
 
-    ``x`` (N, d) float32 are what a model takes of the images.
+    ``x`` (N, d) float32 are what a model takes of the images. Their labels came noisy: none is drawn, nothing tested.
     """
 
-    def __init__(self, given: Dataset, x: Tensor):
-        build = partial(models.probe, x.shape[1], given.num_classes)
-        digest = store.digest([given.digest, store.array_digest(x.numpy())])
-        self.data = Data(given, None, x, x[:0], build, None, None, digest)
-        gold, silver = (part.nonzero()[:, 0] for part in (given.trusted, ~given.trusted))
-        self.split, self.observed, self.clean = Split(gold, gold[:0], silver, gold[:0]), given.labels, gold
-        self.noise_key = {"own": own_code()}  # the labels are in the digest, and nothing is added to them
-
-
-class OwnStages:
-    """The stages of a cleaning, made of the general ones, `galc.study.stages.Stages`, on its own inputs."""
-
     def __init__(self, given: Dataset, x: Tensor, params: Params, log: Log = None):
-        self.given, self.params, self.log = given, params, log
-        self.inputs = OwnInputs(given, x)
-        self.general = Stages(self.inputs, params, log)
-        self.split = self.inputs.split
+        self.given, self.params, self.x = given, params, x
+        build = partial(models.probe, x.shape[1], given.num_classes)
+        digest = store.digest([given.digest, store.array_digest(x.numpy())])  # the labels are in it, and their noise
+        gold, silver = (part.nonzero()[:, 0] for part in (given.trusted, ~given.trusted))
+        self.split = Split(gold, gold[:0], silver, gold[:0])
+        data = Data(given, None, x, x[:0], build, None, None, digest)
+        inputs = {"data": data, "split": self.split, "observed": given.labels, "clean": gold}
+        self.general = Stages(SimpleNamespace(**inputs, noise_key={"own": own_code()}), params, log)
 
     @property
     def key(self) -> dict:
@@ -87,10 +79,14 @@ class OwnStages:
         """
         forward = corrected(BCE, by_matrix(ForwardBCE, Estimate.of(self.start)))
         known = self.known(self._beside(self._in_context(0, self.start, self.given.labels.float(), forward)))
-        silver, targets = self.split.silver, self.given.labels.float()
-        noise = intervals.first(known[silver], self.general.silver_labels, self.calibrates)
-        targets[silver] = intervals.posterior(known[silver], self.general.silver_labels, noise)
-        return self.second_round(noise, targets, plain(BCE))
+        noise = intervals.first(known[self.split.silver], self.general.silver_labels, self.calibrates)
+        return self.second_round(noise, self.posterior(known, noise), plain(BCE))
+
+    def posterior(self, known: Tensor, noise: Noise) -> Tensor:
+        """(N, K) float32 P(true label | image, given labels), where q is ``known``; of trusted images their labels."""
+        found, silver = self.given.labels.float(), self.split.silver
+        found[silver] = intervals.posterior(known[silver], self.general.silver_labels, noise)
+        return found
 
     @property
     def noisy_posterior(self) -> Tensor:
@@ -115,7 +111,7 @@ class OwnStages:
 
         Trained on ``targets`` (N, K); ``noise`` decides what is heard, and what trusted images hear.
         """
-        p, x = self.params, self.inputs.data.x
+        p, x = self.params, self.x
         key = self.key | {"model": number, "learns": identity(noise, targets, loss)}
 
         def build() -> nn.Module:
@@ -127,8 +123,8 @@ class OwnStages:
             context = as_noisy(self.given.labels, self.given.trusted, noise, p.seed).float()
             data = self.general.training_set(torch.cat([self.split.silver, self.split.gold]), targets)
             data = replace(data, inputs=torch.cat([x, context], 1))
-            recipe = self.general.recipe(epochs=p.fold_epochs)
-            return {"logits": crossfit(build, data, loss, recipe, p.folds, p.seed + number, log=self.log).numpy()}, {}
+            recipe, log = self.general.recipe(epochs=p.fold_epochs), self.general.log
+            return {"logits": crossfit(build, data, loss, recipe, p.folds, p.seed + number, log=log).numpy()}, {}
 
         return torch.from_numpy(self.general.costs.cached("context", key, compute).arrays["logits"])
 
@@ -151,9 +147,7 @@ def anchors(given: Tensor, labels: Tensor) -> Noise:
 
 def _quantile(values: Tensor, share: float) -> Tensor:
     """Of any number of values; 0 of none. (torch.quantile takes no more than 16 million.)"""
-    if not len(values):
-        return values.new_zeros(())
-    return values.sort().values[round(share * (len(values) - 1))]
+    return values.sort().values[round(share * (len(values) - 1))] if len(values) else values.new_zeros(())
 
 
 def own_code() -> str:

@@ -14,9 +14,8 @@ import torch
 from filelock import FileLock
 
 from galc import store
-from galc.clean import report
-from galc.clean.classifier import Classifier
-from galc.clean.result import Cleaned
+from galc.clean import Cleaned, report
+from galc.clean.pipeline import Classifier
 from galc.clean.review import Decision, write
 from galc.cli import main
 from galc.data.load import load

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from galc import store
-from galc.clean import report
-from galc.clean.result import Cleaned, Rates
+from galc.clean import Cleaned, Rates, report
 from galc.clean.review import Review
 
 

@@ -9,8 +9,8 @@ import torch
 from cleaned import example as made_up
 
 from galc import store
+from galc.clean import Cleaned, Rates
 from galc.clean.example import corrupted, judged, places
-from galc.clean.result import Cleaned, Rates
 from galc.data import coco
 from galc.data.class_folders import link
 from galc.data.load import load

@@ -1,11 +1,15 @@
 """How labels were corrupted: known noise is found, intervals hold it and shrink, and advice names what would help."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
 from galc.clean import intervals
 from galc.clean.intervals import Rates
 from galc.clean.stages import InContext, anchors, as_noisy, heard
+from galc.data.dataset import Dataset
 from galc.estimators.label_sets import LabelSets
 from galc.noise import Noise, pair_flip, symmetric
 
@@ -25,18 +29,18 @@ def world(images: int, noise: Noise, seed: int = 0, sharp: float = 4.0):
 def test_known_noise_is_found_and_the_interval_holds_it():
     noise = Noise.of(pair_flip(SIZE, 0.3))
     sources, labels, trusted, true = world(2000, noise)
-    found = intervals.estimate(sources, labels, trusted, replicates=8)
-    assert float((found.noise.transition - noise.transition).abs().max()) < 0.08
-    for rates in (found.transition, found.wrong, found.missing, found.removed, found.added):
+    found, _ = intervals.estimate(sources, labels, trusted, replicates=8)
+    assert float((found["transition"].estimate - noise.transition).abs().max()) < 0.08
+    for rates in found.values():
         assert ((rates.low <= rates.estimate) & (rates.estimate <= rates.high)).all()
         assert ((rates.low >= 0) & (rates.high <= 1)).all()
     silver = ~trusted
     wrong = (labels & ~true)[silver].sum(0) / labels[silver].sum(0)
     missing = (true & ~labels)[silver].sum(0) / true[silver].sum(0)
-    assert float((found.wrong.estimate - wrong).abs().max()) < 0.06
-    assert float((found.missing.estimate - missing).abs().max()) < 0.06
-    assert float(((wrong >= found.wrong.low) & (wrong <= found.wrong.high)).double().mean()) > 0.85
-    assert float(((missing >= found.missing.low) & (missing <= found.missing.high)).double().mean()) > 0.85
+    assert float((found["wrong"].estimate - wrong).abs().max()) < 0.06
+    assert float((found["missing"].estimate - missing).abs().max()) < 0.06
+    assert float(((wrong >= found["wrong"].low) & (wrong <= found["wrong"].high)).double().mean()) > 0.85
+    assert float(((missing >= found["missing"].low) & (missing <= found["missing"].high)).double().mean()) > 0.85
 
 
 def test_without_trusted_images_missing_labels_do_not_pass_for_no_noise():
@@ -53,8 +57,8 @@ def test_fewer_images_leave_wider_intervals():
     widths = []
     for images in (400, 3000):
         sources, labels, trusted, _ = world(images, noise)
-        found = intervals.estimate(sources, labels, trusted, replicates=6)
-        widths.append(float((found.wrong.high - found.wrong.low).mean()))
+        found, _ = intervals.estimate(sources, labels, trusted, replicates=6)
+        widths.append(float((found["wrong"].high - found["wrong"].low).mean()))
     assert widths[0] > 1.3 * widths[1]
 
 
@@ -76,15 +80,16 @@ def test_more_images_than_are_drawn_do_not_narrow_what_the_trusted_ones_leave_op
     widths = []
     for most in (4096, 100):
         monkeypatch.setattr(intervals, "MOST", most)
-        found = intervals.estimate(sources, labels, trusted, replicates=5)
-        widths.append(float((found.wrong.high - found.wrong.low).mean()))
+        found, _ = intervals.estimate(sources, labels, trusted, replicates=5)
+        widths.append(float((found["wrong"].high - found["wrong"].low).mean()))
     assert widths[1] > widths[0]
 
 
 def test_the_same_seed_gives_the_same_intervals():
     sources, labels, trusted, _ = world(300, Noise.of(symmetric(SIZE, 0.3)))
-    one, two = (intervals.estimate(sources, labels, trusted, seed=3, replicates=3) for _ in range(2))
-    assert torch.equal(one.wrong.high, two.wrong.high) and torch.equal(one.transition.low, two.transition.low)
+    (one, _), (two, _) = (intervals.estimate(sources, labels, trusted, seed=3, replicates=3) for _ in range(2))
+    for name, end in (("wrong", "high"), ("transition", "low")):
+        assert torch.equal(getattr(one[name], end), getattr(two[name], end))
 
 
 def test_one_class_can_only_come_and_go():
@@ -93,9 +98,11 @@ def test_one_class_can_only_come_and_go():
     true = torch.rand(logits.shape, generator=generator) < logits.sigmoid()
     trusted = torch.arange(1500) < 300
     labels = true & ((torch.rand(true.shape, generator=generator) > 0.3) | trusted[:, None])
-    found = intervals.estimate(logits[None], labels, trusted, replicates=3)
-    assert found.noise.transition.tolist() == [[1.0]] and float(found.noise.removed) == pytest.approx(0.3, abs=0.06)
-    posterior = intervals.posterior(logits.sigmoid(), labels, found.noise)
+    found, _ = intervals.estimate(logits[None], labels, trusted, replicates=3)
+    assert found["transition"].estimate.tolist() == [[1.0]]
+    assert float(found["removed"].estimate) == pytest.approx(0.3, abs=0.06)
+    noise = Noise(*(found[name].estimate for name in ("transition", "removed", "added")))
+    posterior = intervals.posterior(logits.sigmoid(), labels, noise)
     assert posterior.shape == (1500, 1) and (posterior[labels & (logits > 2)] > 0.9).all()
 
 
@@ -174,13 +181,12 @@ def test_more_images_are_asked_for_where_the_interval_is_wide():
 
 
 def test_advice_names_the_classes_and_says_what_is_lost_without_trusted_images():
-    labels = torch.tensor([[1, 1, 0]]).bool().expand(40, 3)
-    some = torch.arange(40) < 30
-    said = intervals.advice(labels, some, ("cat", "dog", "eel"), 20, rates(0.0, 0.3, 0.6), rates(0.1, 0.2, 0.3))
+    files, labels = tuple(Path(f"{n}.png") for n in range(40)), torch.tensor([[1, 1, 0]]).bool().expand(40, 3)
+    some = Dataset("mine", ("cat", "dog", "eel"), files, labels, trusted=torch.arange(40) < 30)
+    said = intervals.advice(some, rates(0.0, 0.3, 0.6), rates(0.1, 0.2, 0.3))
     assert said[0] == "No trusted image shows eel: what is said of them is borrowed from the other classes."
     assert "The rates of 3 classes are uncertain by more than 15%" in said[1] and "cat (90 more)" in said[1]
-    (alone,) = intervals.advice(labels, some & False, ("a", "b", "c"), 20, rates(0, 0, 0), rates(0, 0, 0))
+    (alone,) = intervals.advice(replace(some, trusted=None), *[rates(0, 0, 0)] * 2)
     assert alone.startswith("There are no trusted images") and "noisy labels alone" in alone
-    assert (
-        "only 5 trusted images" in intervals.advice(labels, torch.arange(40) < 5, "abc", 20, *[rates(0, 0, 0)] * 2)[0]
-    )
+    (few,) = intervals.advice(replace(some, trusted=torch.arange(40) < 5), *[rates(0, 0, 0)] * 2)
+    assert "only 5 trusted images" in few

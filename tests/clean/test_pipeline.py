@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from galc.clean import pipeline as run
-from galc.clean.classifier import card
 from galc.clean.pipeline import Cleaning
 from galc.clean.stages import OwnStages
 from galc.data.dataset import Dataset
@@ -82,7 +81,7 @@ def test_each_stage_is_computed_again_only_where_what_it_uses_changes(noisy, by_
 def test_the_model_card_names_the_components_there_are_not_those_asked_for(noisy, by_colour):
     cleaning = Cleaning(noisy[0], **MODEL | {"components": 999}, **SMALL | {"epochs": 1, "fold_epochs": 1})
     cleaned = cleaning.result()
-    assert "hidden layer of 32 units on 192 principal components" in card(cleaning.classifier(cleaned), cleaned)
+    assert "hidden layer of 32 units on 192 principal components" in cleaning.classifier(cleaned).card(cleaned)
 
 
 def test_settings_that_a_cleaning_does_not_obey_are_refused_by_name(noisy):
@@ -116,8 +115,8 @@ def test_what_a_model_takes_is_centred_and_scaled_and_has_no_more_components_tha
     vectors = torch.randn(400, 6).numpy() * 3 + 5
     monkeypatch.setattr(run, "features", lambda *_: vectors)
     for asked, found in ((4, 4), (99, 6)):
-        projection, stages = Cleaning(noisy[0], components=asked).stages()
-        x = stages.inputs.data.x
+        projection, stages = Cleaning(noisy[0], components=asked).stages
+        x = stages.x
         assert x.shape == (400, found) and x.dtype == torch.float32 and torch.equal(projection(vectors), x)
         assert float(x.mean(0).abs().max()) < 1e-5 and float(x.var()) == pytest.approx(1, abs=0.05)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from galc.clean.result import ENOUGH, FILE, Cleaned, Rates
+from galc.clean import ENOUGH, FILE, Cleaned, Rates
 from galc.clean.review import DECISIONS, Decision, Latest, latest, read, write
 
 CLASSES = ("cat", "dog", "a|ü <b>")

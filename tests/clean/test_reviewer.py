@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from cleaned import CLASSES, example
 
-from galc.clean import report
-from galc.clean.result import Cleaned
+from galc.clean import Cleaned, report
 from galc.clean.review import DECISIONS, Decision, read
 from galc.clean.reviewer import PAGE, Reviewer
 

@@ -68,7 +68,7 @@ def source(folder: Path, odd: str) -> Path:
 
 def features(given: Dataset) -> torch.Tensor:
     """(N, 8) float32 what the models take of the images."""
-    return Cleaning(given, **MODEL, **SMALL).stages()[1].inputs.data.x
+    return Cleaning(given, **MODEL, **SMALL).stages[1].x
 
 
 @pytest.mark.parametrize("kind", READ)
