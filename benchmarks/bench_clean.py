@@ -38,6 +38,7 @@ from galc.clean.pipeline import Cleaning
 from galc.clean.stages import OwnStages
 from galc.data.dataset import Dataset
 from galc.data.load import load
+from galc.estimators.label_sets import LabelSets
 from galc.losses.asl import calibrate_logits
 from galc.methods.base import ASL, BCE, plain
 from galc.methods.galc_plus import Refined
@@ -133,7 +134,7 @@ def of_ranking(name: str, stages: OwnStages, known: Tensor, truth: Tensor) -> di
     """Average precision of the ranking that probabilities of the true labels, ``known`` (N, K), lead to."""
     labels, silver = stages.given.labels[~stages.given.trusted], ~stages.given.trusted
     noise = intervals.first(known[silver], labels, stages.calibrates)
-    found = suspicion(labels, intervals.posterior(known[silver], labels, noise))
+    found = suspicion(labels, LabelSets(known[silver], labels).posterior(noise))
     return precision(name, found, labels, truth[silver])
 
 
@@ -236,7 +237,7 @@ def time_ranking(side: str) -> None:
     data = Dataset("random", names, files, labels)
     started = time.perf_counter()
     if side == "galc":
-        posterior = intervals.posterior(known, labels, Noise.of(symmetric(CLASSES, 0.2)))
+        posterior = LabelSets(known, labels).posterior(Noise.of(symmetric(CLASSES, 0.2)))
         number = len(ranked(data, posterior))
     else:
         (scores,) = cleanlab_scores(labels, known, slice(None), WAYS[:1])

@@ -54,8 +54,7 @@ class Cleaned(Dataset):
     wrong      : (K,) share of the given labels of the class that are wrong
     missing    : (K,) share of the true labels of the class that are not among the given ones
     warnings   : sentences for people: where there is too little to say, and what would help
-    decisions  : (file, class) -> whether the image truly has the class, by people; outranks `posterior`. Those on
-                 images or classes that are not here change nothing
+    decisions  : (file, class) -> whether the image truly has the class, by people; outranks `posterior`
     record     : any JSON value: settings, versions, seconds
 
     Raises ValueError where shapes do not fit, or probabilities leave [0, 1].
@@ -117,17 +116,13 @@ class Cleaned(Dataset):
         return asked
 
     def corrected(self, least: float | None = None) -> Tensor:
-        """(N, K) bool: the labels as they should be.
-
-        What people decided; else the opposite of the given entry where it is wrong with a probability of more than
-        ``least`` (see there); else the entry as given. Trusted images change by decision alone. 1: decisions alone.
+        """(N, K) bool, the labels as they should be: what people decided; else, in images that are not trusted, the
+        opposite of the given entry where it is wrong with a probability above ``least`` (see there); else as given.
         """
         labels = self.labels ^ ((self.suspicion > self.least(least)) & ~self.trusted[:, None])
         for place, present in self.decided.items():
             labels[place] = present
         return labels
-
-    # --- by the names of file and class ----------------------------------------------------------------------------
 
     @cached_property
     def _places(self) -> tuple[dict[str, int], dict[str, int]]:

@@ -1,7 +1,7 @@
 """Somebody's noisy data to try the tool on: an embedded data set as a COCO file with labels turned into others.
 
-Its layout is a user's own: annotations/instances_train.json, images/train/, and trusted.txt, the names of the images
-whose labels were left as they are. truth.json holds what the labels were; the tool does not read it.
+Its layout is a user's own: annotations/instances_train.json, images/train/, and trusted.txt, the images whose labels
+were left as they are. truth.json holds what the labels were; the tool does not read it.
 """
 
 import json
@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
@@ -25,7 +24,7 @@ from galc.noise import kinds
 from galc.results.groups import Finding, percent
 
 NAMES = ("pictograms", "pictograms-tiny")
-NOISE, KIND, TRUSTED = 0.2, "class-dependent", 0.1  # share of the labels that are turned into others; of trusted images
+NOISE, KIND, TRUSTED, SEED = 0.2, "class-dependent", 0.1, 0  # shares: of labels turned into others, of trusted images
 
 
 class Places(NamedTuple):
@@ -40,7 +39,7 @@ def places(name: str, trusted: str = "", out: str = "") -> Places:
     """The places of a user's data as they are; of an embedded data set those of its noisy copy.
 
     The copy is made once, in outputs/data, its annotations last and whole; a tenth of its images is trusted unless
-    ``trusted`` names others. ``out``: by default outputs/your_data. Raises ValueError as `galc.data.load.load` does.
+    ``trusted`` names others. ``out``: by default outputs/your_data.
     """
     folder = store.typed(out) if out else store.outputs() / "your_data"
     if name not in NAMES:
@@ -49,41 +48,36 @@ def places(name: str, trusted: str = "", out: str = "") -> Places:
     return Places(str(copy), trusted or str(copy.parents[1] / "trusted.txt"), folder)
 
 
-def noisy_copy(name: str, noise: float = NOISE, kind: str = KIND, seed: int = 0) -> Path:
-    """The annotations of a noisy copy of an embedded data set; ``noise`` and ``kind`` as in `galc.noise.kinds`."""
-    folder = store.outputs() / "data" / f"{name}-{kind}-{noise:g}-{seed}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        return _copy(name, folder, noise, kind, seed)
-
-
-def _copy(name: str, folder: Path, noise: float, kind: str, seed: int) -> Path:
-    clean = load(name)
-    original = clean.files[0].parents[2] / "annotations" / "instances_train.json"
-    target = folder / "annotations" / original.name
-    settings = {"copy_of": store.file_digest(original), "noise": noise, "kind": kind, "seed": seed}
-    if target.is_file() and json.loads(target.read_text(encoding="utf-8"))["info"].get("made_with") == settings:
-        return target
-    content = json.loads(original.read_text(encoding="utf-8"))
-    draw = np.random.default_rng(seed).permutation(len(clean))
-    checked, others = (torch.from_numpy(part) for part in np.split(draw, [round(TRUSTED * len(clean))]))
-    request = kinds.Request(clean.labels[others], noise, clean.groups, seed)
-    labels = clean.labels.clone()
-    labels[others] = kinds.make(kind, request).inject(clean.labels[others], seed).noisy
-    shutil.copytree(clean.files[0].parent, folder / "images" / "train", copy_function=link, dirs_exist_ok=True)
-    names = sorted(clean.files[n].name for n in checked.tolist())
-    store.write_text(folder / "trusted.txt", "\n".join(names) + "\n")
-    store.write_text(folder / "truth.json", json.dumps(content))
-    content = corrupted(content, [file.name for file in clean.files], clean.labels, labels)
-    content["info"]["made_with"] = settings
-    return store.write_text(target, json.dumps(content))
+def noisy_copy(name: str) -> Path:
+    """The annotations of a noisy copy of an embedded data set."""
+    folder = store.outputs() / "data" / f"{name}-{KIND}-{NOISE:g}-{SEED}"
+    with store.locked(folder.with_name(f".{folder.name}.lock")):
+        clean = load(name)
+        original = clean.files[0].parents[2] / "annotations" / "instances_train.json"
+        target = folder / "annotations" / original.name
+        made_with = {"copy_of": store.file_digest(original), "noise": NOISE, "kind": KIND, "seed": SEED}
+        if target.is_file() and json.loads(target.read_text(encoding="utf-8"))["info"].get("made_with") == made_with:
+            return target
+        content = json.loads(original.read_text(encoding="utf-8"))
+        draw = np.random.default_rng(SEED).permutation(len(clean))
+        checked, others = (torch.from_numpy(part) for part in np.split(draw, [round(TRUSTED * len(clean))]))
+        request = kinds.Request(clean.labels[others], NOISE, clean.groups, SEED)
+        labels = clean.labels.clone()
+        labels[others] = kinds.make(KIND, request).inject(clean.labels[others], SEED).noisy
+        shutil.copytree(clean.files[0].parent, folder / "images" / "train", copy_function=link, dirs_exist_ok=True)
+        names = sorted(clean.files[n].name for n in checked.tolist())
+        store.write_text(folder / "trusted.txt", "\n".join(names) + "\n")
+        store.write_text(folder / "truth.json", json.dumps(content))
+        noisy = corrupted(content, [file.name for file in clean.files], clean.labels, labels)
+        noisy["info"]["made_with"] = made_with
+        return store.write_text(target, json.dumps(noisy))
 
 
 def corrupted(content: dict, names: list[str], clean: Tensor, noisy: Tensor) -> dict:
     """A COCO file whose annotations say ``noisy`` (N, K) where they said ``clean``; rows are the images of ``names``.
 
-    An annotation of a class that an image lost is given to one that it gained, and keeps its box, as a mistaken
-    annotator would have it. Where no gained class is left it goes; gained ones beyond that have the whole image as box.
+    An annotation of a lost class is given to one that the image gained, with its box, as by a mistaken annotator. Where
+    no gained class is left it goes; gained ones beyond that have the whole image as box.
     """
     ids = np.array(sorted(category["id"] for category in content["categories"]))
     row = {name: n for n, name in enumerate(names)}
@@ -97,8 +91,7 @@ def corrupted(content: dict, names: list[str], clean: Tensor, noisy: Tensor) -> 
     kept = [(a, becomes.get((a["image_id"], a["category_id"]), a["category_id"])) for a in content["annotations"]]
     annotations = [annotation | {"category_id": category} for annotation, category in kept if category is not None]
     first = 1 + max(annotation["id"] for annotation in content["annotations"])
-    for id, (image, category) in enumerate(more, first):
-        annotations.append(coco.whole_image(id, image, category))
+    annotations += [coco.whole_image(id, image, category) for id, (image, category) in enumerate(more, first)]
     return content | {"annotations": annotations}
 
 

@@ -1,10 +1,9 @@
 """How labels were corrupted, and how sure that is: rates with intervals, and what would help.
 
-The estimate is the study's attribution EM (`galc.estimators.attribution`), its uncertainty a bootstrap over images: the
-trusted ones are drawn anew and the calibration is fitted to them, the others are drawn anew (of many images some, so
-that intervals are wider than need be) and the EM takes a few more steps. Chance widens the shares of wrong and of
-missing labels, since they are those of the data at hand. A model that is off for one class shows in none of this: all
-is widened by `WIDER`, chosen where the truth is known.
+The estimate is the study's attribution EM (`galc.estimators.attribution`), its uncertainty a bootstrap over images:
+trusted ones for the calibration, others for a few more steps of the EM. Chance widens the shares of wrong and missing
+labels, since they are those of the data at hand. A model that is off for one class shows in none of this: all is
+widened by `WIDER`, chosen where the truth is known.
 """
 
 import numpy as np
@@ -20,17 +19,16 @@ from galc.noise import Noise
 from galc.results.groups import shorten
 from galc.training.crossfit import RIDGE, Platt
 
-REPLICATES = 40
 Z = 1.645  # standard deviations to either end of a 90 % interval
 STEPS = 3  # of the EM in a replicate, from the estimate
-MOST = 4096  # images of a replicate
+MOST = 4096  # images of a replicate; where there are more, intervals are wider than need be
 WIDER = 1.5  # chosen on pictograms, 20 % symmetric, pair and additional noise; see docs/method.md for what it holds
 UNCHECKED_MARGIN = 0.05  # in place of KIND_MARGIN without trusted images; missing labels pass for no noise with that
 WIDE = 0.15  # a half width above which a rate is not known well enough to act on
 
 
 def estimate(
-    sources: Tensor, labels: Tensor, trusted: Tensor, seed: int = 0, replicates: int = REPLICATES
+    sources: Tensor, labels: Tensor, trusted: Tensor, seed: int = 0, replicates: int = 40
 ) -> tuple[dict[str, Rates], Prior]:
     """`RATES` of the labels that are not trusted, with 90 % intervals, see `galc.clean.Cleaned`; and their prior.
 
@@ -44,11 +42,10 @@ def estimate(
     noise = attribution.fit(sets, prior)
     own = prior._replace(rate=RATE) if prior.rate == INFINITE else prior  # one rate for all is a choice, not a fact
     generator = torch.Generator().manual_seed(seed)
-    some = min(MOST, len(silver))
     draws = []
     for _ in range(replicates):
         anew = gold[torch.randint(len(gold), (len(gold),), generator=generator)] if len(gold) else gold
-        part = torch.randint(len(silver), (some,), generator=generator)
+        part = torch.randint(len(silver), (min(MOST, len(silver)),), generator=generator)
         again = _sets(_calibrated(sources, labels, anew, silver[part], generator), labels[silver[part]])
         found = noise
         for _ in range(STEPS):
@@ -56,9 +53,8 @@ def estimate(
         draws.append(_parts(found, again.counts(found, 2)))
     chance = (*[torch.zeros(())] * 3, *_chance(sets, noise))
     found = map(_rates, _parts(noise, sets.counts(noise)), zip(*draws, strict=True), chance)
-    own = (slice(labels.shape[1]),)  # without the empty class that a single one gets
-    named = zip(RATES.items(), found, strict=True)
-    return {name: Rates(*(end[own * ndim] for end in rates)) for (name, ndim), rates in named}, prior
+    there, named = (slice(labels.shape[1]),), zip(RATES.items(), found, strict=True)
+    return {name: Rates(*(end[there * ndim] for end in rates)) for (name, ndim), rates in named}, prior
 
 
 def first(known: Tensor, labels: Tensor, checked: bool = True) -> Noise:
@@ -69,11 +65,8 @@ def first(known: Tensor, labels: Tensor, checked: bool = True) -> Noise:
 
 
 def _prior(sets: LabelSets, num_classes: int, checked: bool) -> Prior:
-    """Chosen by held-out likelihood; the label of a single class can only vanish and appear.
-
-    Probabilities that no trusted image has checked follow the given labels, and little is left to tell kinds apart by.
-    """
-    if num_classes == 1:
+    """Chosen by held-out likelihood, of which little is left to probabilities that no trusted image has checked."""
+    if num_classes == 1:  # its label can only vanish and appear
         return Prior(rate=RATE, flips=False, open=True)
     return attribution.choose(sets, margin=KIND_MARGIN if checked else UNCHECKED_MARGIN)
 
@@ -83,15 +76,6 @@ def _sets(known: Tensor, labels: Tensor) -> LabelSets:
     if labels.shape[1] == 1:
         known, labels = (torch.cat([part, torch.zeros_like(part)], 1) for part in (known, labels))
     return LabelSets(known, labels)
-
-
-def posterior(known: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-    """(n, K) float32 P(true label | image, given labels), from calibrated q ``known`` and the ``labels`` (n, K)."""
-    size = labels.shape[1]
-    if size == 1:
-        eye, zeros = torch.eye(2).double(), torch.zeros(1).double()
-        noise = Noise(eye, torch.cat([noise.removed, zeros]), torch.cat([noise.added, zeros]))
-    return _sets(known, labels).posterior(noise)[:, :size].contiguous()
 
 
 def _calibrated(
@@ -122,10 +106,7 @@ def _parts(noise: Noise, counts: Counts) -> tuple[Tensor, ...]:
 
 
 def _chance(sets: LabelSets, noise: Noise) -> tuple[Tensor, Tensor]:
-    """Standard deviations (K,) of the shares wrong and missing where noise and posterior are known.
-
-    A label that is wrong with probability p is wrong or not: sums of these probabilities vary by the sum of p (1 - p).
-    """
+    """Standard deviations (K,) of the shares wrong and missing; one wrong with probability p varies by p (1 - p)."""
     posterior, given = sets.posterior(noise).double(), sets.noisy
     varies, true = posterior * (1 - posterior), posterior.sum(0).clamp(min=1)
     wrong = (varies * given).sum(0).sqrt() / given.sum(0).clamp(min=1)
@@ -134,10 +115,9 @@ def _chance(sets: LabelSets, noise: Noise) -> tuple[Tensor, Tensor]:
 
 def _rates(estimate: Tensor, draws: tuple[Tensor, ...], chance: Tensor) -> Rates:
     """An estimate with the interval of its draws, which holds it; with the standard deviation ``chance``, and wider."""
-    tail = (1 - LEVEL) / 2
-    reach = Z * chance
-    values = torch.stack(draws).numpy()
-    low, middle, high = (torch.from_numpy(end) for end in np.quantile(values, (tail, 0.5, 1 - tail), axis=0))
+    tail, reach = (1 - LEVEL) / 2, Z * chance
+    ends = np.quantile(torch.stack(draws).numpy(), (tail, 0.5, 1 - tail), axis=0)
+    low, middle, high = map(torch.from_numpy, ends)
     # From the estimate or from the draws' median, whichever is farther out: they differ where the fit is biased.
     below = (estimate - middle).clamp(min=0) + (middle - low).hypot(reach)
     above = (middle - estimate).clamp(min=0) + (high - middle).hypot(reach)
@@ -148,9 +128,8 @@ def _rates(estimate: Tensor, draws: tuple[Tensor, ...], chance: Tensor) -> Rates
 
 
 def more_images(rates: Rates, trusted_labels: Tensor) -> Tensor:
-    """(K,) how many more trusted images with each class would bring its half width down to `WIDE`; 0: none.
-
-    A half width shrinks with the square root of the number of images. ``trusted_labels`` (n, K) bool.
+    """(K,) how many more trusted images with each class, beside ``trusted_labels`` (n, K), would bring its half width
+    down to `WIDE`. It shrinks with the square root of their number.
     """
     half, have = (rates.high - rates.low) / 2, trusted_labels.sum(0).double()
     need = (have.clamp(min=1) * (half / WIDE).square() - have).ceil()

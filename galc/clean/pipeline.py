@@ -17,18 +17,19 @@ from galc import store
 from galc.checks import needs
 from galc.clean import ENOUGH, Cleaned, intervals, packed, unpacked
 from galc.clean.review import DECISIONS, Review, latest, read
-from galc.clean.stages import OwnStages, own_code
-from galc.data import images as pictures
-from galc.data import load as data
-from galc.data import trusted
+from galc.clean.stages import OwnStages
 from galc.data.dataset import Dataset
+from galc.data.images import features as image_features
+from galc.data.images import native_size
+from galc.data.load import image_folder
+from galc.data.load import load as read_data
+from galc.data.trusted import with_trusted
 from galc.losses.asl import calibrate_logits
 from galc.methods.base import ASL, plain
 from galc.noise.model import Noise
 from galc.study.inputs import Projection, features, principal_components
 from galc.study.params import ParameterError, checked, unknown_message
 from galc.study.run import environment
-from galc.study.stage_cache import code_digest
 from galc.study.stages import EVERYTHING, ONCE, Log
 from galc.training import models
 
@@ -43,22 +44,21 @@ SETTINGS = (
 
 
 def load(
-    source: str | Path,
-    trusted_file: str | Path | None = None,
+    data: str | Path,
+    trusted: str | Path | None = None,
     images: str | Path | None = None,
     trusted_column: str | None = None,
 ) -> Dataset:
-    """A data set with its trusted part; see `galc.data.load.load` and `galc.data.trusted`.
+    """A data set with its ``trusted`` part; see `galc.data.load.load` and `galc.data.trusted`.
 
     ``trusted_column`` names a 0/1 column of a CSV that marks trusted images. Raises ValueError or FileNotFoundError.
     """
-    if trusted_column is not None:
-        if not str(source).lower().endswith(".csv"):
-            raise ValueError(f"a trusted column is one of a CSV; {source} is none: pass the trusted images as a file")
-        if trusted_column == "image":
-            raise ValueError("--trusted-column image: that column names the images; pass one of 0 and 1")
-    given = data.load(source, images=images, trusted_column=trusted_column)
-    given = trusted.with_trusted(given, trusted_file, data.image_folder(source, images))
+    if trusted_column is not None and not str(data).lower().endswith(".csv"):
+        raise ValueError(f"a trusted column is one of a CSV; {data} is none: pass the trusted images as a file")
+    if trusted_column == "image":
+        raise ValueError("--trusted-column image: that column names the images; pass one of 0 and 1")
+    given = read_data(data, images=images, trusted_column=trusted_column)
+    given = with_trusted(given, trusted, image_folder(data, images))
     for file in given.files:
         if not file.is_file():
             raise FileNotFoundError(f"{given.name}: the image file {file} is missing; put it back or take it out")
@@ -70,7 +70,7 @@ def load(
 
 
 class Cleaning:
-    """The cleaning of a data set: what it gives, stage by stage, each stored.
+    """What the cleaning of a data set gives, stage by stage, each stored.
 
     ``settings``: values of `SETTINGS`, as in `galc.study.params.Params`, before those of `RECIPE`. Raises
     ParameterError for others, which would change nothing, and for values that do not fit.
@@ -108,13 +108,13 @@ class Cleaning:
 
         entry = self._timed("models and noise", store.cached, "cleaned", stages.key, compute)
         rates = unpacked(entry.arrays)
-        record = {"params": self.params.model_dump(), "seconds": self.seconds, "prior": entry.record["prior"]}
+        record = {"params": self.params.model_dump(), "seconds": self.seconds, "environment": environment()}
         return Cleaned(
             **{field.name: getattr(given, field.name) for field in fields(given)},
             posterior=torch.from_numpy(entry.arrays["posterior"]),
             **rates,
             warnings=tuple(intervals.advice(given, rates["wrong"], rates["missing"])),
-            record=record | {"environment": environment(), "code": [code_digest(), own_code()]},
+            record=record | entry.record,
         )
 
     def classifier(self, cleaned: Cleaned) -> "Classifier":
@@ -159,7 +159,7 @@ class Classifier:
         """(n, K) float32 probabilities of the true labels, of n image files. Raises ValueError for unreadable ones."""
         torch.manual_seed(0)
         about, given = self.about, _Images(tuple(map(Path, files)))
-        vectors = pictures.features(given, about["backbone"], about["weights"], about["size"])
+        vectors = image_features(given, about["backbone"], about["weights"], about["size"])
         return calibrate_logits(models.predict(self.head, self.projection(vectors))).sigmoid()
 
     def write(self, folder: Path, cleaned: Cleaned) -> list[Path]:
@@ -210,27 +210,18 @@ def train(projection: Projection, stages: OwnStages, cleaned: Cleaned) -> Classi
     arrays = store.cached("own", key, compute).arrays
     head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     about = {"backbone": p.backbone, "weights": p.weights, "hidden": p.hidden, "components": components}
-    about |= {"size": p.image_size or pictures.native_size(stages.given), "images": len(cleaned), "data": cleaned.name}
+    about |= {"size": p.image_size or native_size(stages.given), "images": len(cleaned), "data": cleaned.name}
     return Classifier(cleaned.classes, projection, head.eval(), about)
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
-def command(
-    data: str | Path,
-    trusted: str | Path | None,
-    images: str | Path | None,
-    trusted_column: str | None,
-    out: str | Path,
-    least: float | None,
-    settings: Mapping,
-    classifier: bool,
-) -> Cleaned:
+def command(out: str | Path, least: float | None, settings: Mapping, classifier: bool, **places) -> Cleaned:
     """Load a data set, clean it, and write all that comes of it to ``out``, obeying the decisions that lie there.
 
-    data, trusted, images, trusted_column : see `load`. least : see `Cleaned.least`. settings : see `Cleaning`.
-    Raises ValueError or OSError that name what is at fault, nearly all before any long work.
+    ``places``: of the data, see `load`. ``least``: see `Cleaned.least`. ``settings``: see `Cleaning`. Raises ValueError
+    or OSError that name what is at fault, nearly all before any long work.
     """
     for package in ("jinja2", "matplotlib", "nbconvert"):
         needs(package, "study")
@@ -240,16 +231,17 @@ def command(
     if least is not None and not 0 <= least <= 1:
         raise ValueError(f"--least must lie in [0, 1], got {least}")
     with alone(out):
-        given = load(data, trusted, images, trusted_column)
+        given = load(**places)
         number = int(given.trusted.sum())
         lead = f"{given.name}: {len(given):,} images, {given.num_classes} classes, {number:,} trusted"
-        few = f", fewer than {ENOUGH}: nothing is changed but what people decide"
-        print(lead + few * (least is None and number < ENOUGH), *given.notes, sep="\n")
+        if least is None and number < ENOUGH:
+            lead += f", fewer than {ENOUGH}: nothing is changed but what people decide"
+        print(lead, *given.notes, sep="\n")
         cleaning = Cleaning(given, log=print, **settings)
         read(out / DECISIONS)  # a broken file is an error before any long work
         cleaned = replace(cleaning.result(), decisions=latest(read(out / DECISIONS)))
         print(*report.summary(cleaned, least), sep="\n")
-        written = report.everything(cleaned, out, least, images)
+        written = report.everything(cleaned, out, least, places["images"])
         written.append(report.gallery(cleaned, out / report.GALLERY, Review(cleaned.suspicious, out / DECISIONS)))
         if classifier:
             written += cleaning.classifier(cleaned).write(out, cleaned)

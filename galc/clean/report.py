@@ -1,17 +1,17 @@
 """What people take away: corrected labels, a table of suspicious ones, a report, a gallery, and what other tools read.
 
-Report and gallery are pages of HTML that need no script and run none. Every name in them is escaped (Jinja's
-autoescape), and the gallery's own policy forbids scripts and anything from elsewhere.
+Report and gallery are pages of HTML that need no script and run none. Every name in them is escaped, and the gallery's
+own policy forbids scripts and anything from elsewhere.
 """
 
 import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from galc import plots, store
 from galc.clean import ENOUGH, FILE, LIKELY, Cleaned
-from galc.clean.review import Review
+from galc.clean.review import ACTIONS, Review
 from galc.data.load import write_like
 from galc.explorer.thumbnails import UnreadableImage, data_url, inlined, thumbnail
 from galc.results.groups import percent
@@ -37,26 +37,19 @@ DONE = {"keep": "kept as it is", "remove": "removed", "add": "added"}
 def everything(
     cleaned: Cleaned, folder: Path, least: float | None = None, images: str | Path | None = None
 ) -> list[Path]:
-    """Result, corrected labels, table and report, all below ``folder``; returns their paths.
+    """Result, corrected labels in the format that came in, table and report, all below ``folder``; returns their paths.
 
-    ``least``: see `Cleaned.least`. ``images``: the folder that was passed to the reader.
+    ``least``: see `Cleaned.corrected`. ``images``: the folder that was passed to the reader.
     """
     cleaned.save(folder)
-    written = [labels(cleaned, folder, least, images), suspicious(cleaned, folder, least), page(cleaned, folder, least)]
-    return [folder / FILE, *written]
-
-
-def labels(cleaned: Cleaned, folder: Path, least: float | None = None, images: str | Path | None = None) -> Path:
-    """Corrected labels (see `Cleaned.corrected`) in the format that came in, below ``folder``; returns the path."""
     wanted = replace(cleaned, labels=cleaned.corrected(least)).names()
-    return write_like(cleaned.source, wanted, cleaned.classes, folder / LABELS, images)
+    labels = write_like(cleaned.source, wanted, cleaned.classes, folder / LABELS, images)
+    return [folder / FILE, labels, suspicious(cleaned, folder, least), page(cleaned, folder, least)]
 
 
 def suspicious(cleaned: Cleaned, folder: Path, least: float | None = None) -> Path:
-    """The table of suspicious labels as CSV: rank, file, class, given, kind, probability, done.
-
-    done: "decided" by people, "corrected" in the labels that were written, "suggested" (more probably wrong than right,
-    and left as it is for want of trusted images), or "" for what was left.
+    """The table of suspicious labels as CSV, with a column done: "decided" by people, "corrected" in the labels that
+    were written, "suggested" (more probably wrong than right, and left for want of trusted images), or "".
     """
     table = cleaned.suspicious
     doubt = table["probability"].to_numpy()
@@ -68,13 +61,11 @@ def suspicious(cleaned: Cleaned, folder: Path, least: float | None = None) -> Pa
 
 
 def for_cleanlab(cleaned: Cleaned) -> tuple[list[list[int]], np.ndarray]:
-    """``labels`` and ``pred_probs`` as `cleanlab.multilabel_classification` takes them.
+    """``labels`` (lists of class numbers) and ``pred_probs`` (N, K) as `cleanlab.multilabel_classification` takes them.
 
-    Lists of class numbers, and probabilities (N, K) of the true labels. These know the given labels, so cleanlab's own
-    thresholds are stricter with them than with a model's predictions.
+    The probabilities know the given labels: cleanlab's thresholds are stricter with them than with a model's.
     """
-    given = [row.nonzero()[:, 0].tolist() for row in cleaned.labels]
-    return given, cleaned.posterior.double().numpy()
+    return [row.nonzero()[:, 0].tolist() for row in cleaned.labels], cleaned.posterior.double().numpy()
 
 
 # --- the report ----------------------------------------------------------------------------------------------------
@@ -82,20 +73,19 @@ def for_cleanlab(cleaned: Cleaned) -> tuple[list[list[int]], np.ndarray]:
 
 def summary(cleaned: Cleaned, least: float | None = None) -> list[str]:
     """What was found, as sentences; the first says so where corrections are suggestions alone."""
-    silver = ~cleaned.trusted
+    silver, threshold = ~cleaned.trusted, cleaned.least(least)
     given, doubt = cleaned.labels[silver], cleaned.suspicion[silver]
     wrong, missing, number = float(doubt[given].sum()), float(doubt[~given].sum()), int(given.sum())
-    changed = cleaned.corrected(least) ^ cleaned.labels
+    changed, trusted = cleaned.corrected(least) ^ cleaned.labels, int(cleaned.trusted.sum())
     removed, added = int((changed & cleaned.labels).sum()), int((changed & ~cleaned.labels).sum())
-    trusted, suggested = int(cleaned.trusted.sum()), int((doubt > LIKELY).sum())
-    others = f"the others where the given entry is wrong with a probability above {cleaned.least(least):g}"
+    others = f"the others where the given entry is wrong with a probability above {threshold:g}"
     said = []
     if least is None and not cleaned.vouched:
         others = "no others"
         said.append(
             f"Nothing is changed but what people decided: {trusted} images are trusted, and {ENOUGH} are the least "
-            f"that can vouch for corrections. {suggested:,} suggestions are in {SUSPICIOUS}; --least {LIKELY:g} makes "
-            "them all the same."
+            f"that can vouch for corrections. {int((doubt > LIKELY).sum()):,} suggestions are in {SUSPICIOUS}; "
+            f"--least {LIKELY:g} makes them all the same."
         )
     return [
         *said,
@@ -118,9 +108,8 @@ def rates(cleaned: Cleaned) -> pd.DataFrame:
 
 
 def confusions(cleaned: Cleaned, most: int = 20) -> pd.DataFrame:
-    """The strongest confusions: true class, given class, rate with its interval; largest number of labels first.
+    """The strongest confusions: true class, given class, rate with its interval; of the most given labels first.
 
-    Numbers are of the given labels, so that a rare class with a high rate does not stand before what happens daily.
     Only those whose interval stays above 0.1 % of the labels of the class.
     """
     rate, low, high = (end.clone().fill_diagonal_(0) for end in cleaned.transition)
@@ -138,16 +127,14 @@ def page(cleaned: Cleaned, folder: Path, least: float | None = None) -> Path:
     top["file"] = [os.path.relpath(file, cleaned.folder) for file in top["file"]]
     shown = table[["class", "given"]].copy()
     for name in ("wrong", "missing"):
-        ends = (100 * table[column] for column in (name, f"{name}_low", f"{name}_high"))
-        words = [f"{e:.1f} ({a:.1f}-{b:.1f})" for e, a, b in zip(*ends, strict=True)]
-        shown[f"{name}, % (90 % interval)"] = words
-    title, share = f"{cleaned.name}, cleaned", partial(percent, digits=1)
-    parts = {"title": title, "said": summary(cleaned, least), "picture": _picture(table), "share": share}
+        ends = 100 * table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
+        shown[f"{name}, % (90 % interval)"] = [f"{e:.1f} ({a:.1f}-{b:.1f})" for e, a, b in ends]
+    parts = {"said": summary(cleaned, least), "picture": _picture(table), "share": partial(percent, digits=1)}
     parts |= {"rates": shown, "confusions": confusions(cleaned), "top": top}
     footer = json.dumps({name: cleaned.record.get(name) for name in ("seconds", "environment")}, default=str)
+    title = f"{cleaned.name}, cleaned"
     with pd.option_context("display.max_colwidth", None):  # no name is cut short
-        body = rendered("report.html", **parts)
-    return write_page(folder / REPORT, title, body, footer)
+        return write_page(folder / REPORT, title, rendered("report.html", title=title, **parts), footer)
 
 
 def _picture(table: pd.DataFrame) -> str:
@@ -163,37 +150,22 @@ def _picture(table: pd.DataFrame) -> str:
 # --- the gallery ---------------------------------------------------------------------------------------------------
 
 
-class Card(NamedTuple):
-    """One suspicious label for people: what it is, its image and the labels given, and what was decided.
+def cards(cleaned: Cleaned, rows: Sequence[int], decided: Mapping[int, str], address=data_url) -> list[dict]:
+    """What people are told of some rows of ``cleaned.suspicious``, by their places.
 
-    rank: from 1. action: one of `DONE`, or "" while it is undecided. src: the address of the image, "" where it cannot
-    be read.
+    rank (from 1), name, kind, claim, labels (those given), file, src (its ``address``, "" where it cannot be read),
+    actions (what can be done), action (what was ``decided``, "" for nothing).
     """
-
-    rank: int
-    name: str
-    kind: str
-    claim: str
-    labels: list[str]
-    file: str
-    src: str
-    action: str
-
-
-def cards(cleaned: Cleaned, rows: Sequence[int], decided: Mapping[int, str], address=data_url) -> list[Card]:
-    """Cards of some rows of ``cleaned.suspicious``, by their places; ``address``: file -> address of its image."""
-    table, found = cleaned.suspicious, []
+    found = []
     for place in rows:
-        row = table.iloc[place]
-        file, names = cleaned.files[row["row"]], cleaned.labels[row["row"]].nonzero().flatten().tolist()
-        try:
-            src = address(file)
-        except UnreadableImage:
-            src = ""
-        claim = CLAIMS[row["kind"]].format(chance(row["probability"]))
-        names = [cleaned.classes[k] for k in names]
-        shown, action = os.path.relpath(file, cleaned.folder), decided.get(place, "")
-        found.append(Card(int(place) + 1, row["class"], row["kind"], claim, names, shown, src, action))
+        row = cleaned.suspicious.iloc[place]
+        file, given, kind = cleaned.files[row["row"]], cleaned.labels[row["row"]], row["kind"]
+        card = {"rank": place + 1, "name": row["class"], "kind": kind, "file": os.path.relpath(file, cleaned.folder)}
+        card |= {"claim": CLAIMS[kind].format(chance(row["probability"])), "action": decided.get(place, "")}
+        card |= {"labels": [cleaned.classes[k] for k in given.nonzero()[:, 0]], "actions": ACTIONS[kind], "src": ""}
+        with suppress(UnreadableImage):
+            card["src"] = address(file)
+        found.append(card)
     return found
 
 
@@ -202,7 +174,7 @@ def chance(probability: float) -> str:
     return "over 99 %" if probability > 0.99 else percent(probability)
 
 
-def figures(shown: Sequence[Card]) -> str:
+def figures(shown: Sequence[dict]) -> str:
     """Cards as a piece of HTML, with its style."""
     return f"<style>{CSS}</style>" + rendered("gallery_figures.html", cards=shown)
 
@@ -216,10 +188,9 @@ def rendered(template: str, **parts) -> str:
 def gallery(cleaned: Cleaned, path: Path, review: Review | None = None, most: int = 500) -> Path:
     """Write the ``most`` most suspicious labels, with the decisions of ``review``; returns the file to open.
 
-    path : NAME.html for one file with the images inside it, else a folder of index.html and thumbnails/
-
-    The page is written last, whole or not at all. An image that cannot be read is named in its place. Raises ValueError
-    for a ``most`` below 1, and FileExistsError where ``path`` is a file that is no .html.
+    ``path``: NAME.html for one file with the images inside it, else a folder of index.html and thumbnails/; the page is
+    written last, whole or not at all. An image that cannot be read is named in its place. Raises ValueError for a
+    ``most`` below 1, and FileExistsError where ``path`` is a file that is no .html.
     """
     if most < 1:
         raise ValueError(f"most must be at least 1, got {most}")
@@ -236,8 +207,7 @@ def gallery(cleaned: Cleaned, path: Path, review: Review | None = None, most: in
 
 def beside(file: Path, folder: Path) -> str:
     """Write the thumbnail of an image to ``folder``/thumbnails; returns its address from there."""
-    content = thumbnail(file)
-    name = f"thumbnails/{store.digest(str(file))}.jpg"
+    content, name = thumbnail(file), f"thumbnails/{store.digest(str(file))}.jpg"
     with store.atomic(folder / name) as temporary:
         temporary.write_bytes(content)
     return name

@@ -1,8 +1,7 @@
 """Decisions about labels: kept, removed or added one by one, saved at once, undone in turn; and what a sample says.
 
-All lie in one file of a folder, decisions.json, in the order in which they were made; of several on one image and class
-the last counts. Each says whether the class is on the image, so it holds whatever the labels become. Most are about
-suspicious labels of a table; any other class of an image can be decided as well.
+All lie in one file, decisions.json, in their order; of several on one image and class the last counts. Each says
+whether the class is on the image, so it holds whatever the labels become, and whether or not a table lists the class.
 """
 
 import json
@@ -61,9 +60,8 @@ def latest(log: Log) -> Latest:
 
 
 def write(path: Path, change: Callable[[Log], Log]) -> Log:
-    """Change the decisions of a file and return them: the only writer.
+    """The only writer: ``change`` what is on the disk, under a lock that all processes wait for; returns it.
 
-    ``change`` gets what is on the disk, under a lock that all processes wait for: another one may have added to it.
     Raises ValueError for a file that holds no decisions, which is left as it is, and what the disk raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,28 +77,21 @@ def write(path: Path, change: Callable[[Log], Log]) -> Log:
 
 
 class Review:
-    """The decisions of one file about the labels of a table.
+    """The decisions of one file, made by the first of them, about the labels of a table.
 
-    suspicious : one row a label, the most suspicious first, with the columns file, class, given (0 or 1) and kind
-                 ("wrong": given, and perhaps wrong; "missing": perhaps missing); a row is named by its place, from 0
-    path       : the JSON file; it is made by the first decision
-
-    A decision counts once it is on the disk: an error while it is written (full disk, no permission) leaves both the
-    file and this object as they were. Processes may share a file. Raises ValueError for a file that holds no decisions.
+    ``suspicious``: one row a label, named by its place, with the columns file, class, given (0 or 1) and kind ("wrong"
+    or "missing"). An error while a decision is written (full disk, no permission) leaves both the file and this object
+    as they were. Processes may share a file. Raises ValueError for a file that holds no decisions.
     """
 
     def __init__(self, suspicious: pd.DataFrame, path: Path):
         self.table, self.path = suspicious.reset_index(drop=True), Path(path)
         if missing := {"file", "class", "given", "kind"} - set(self.table):
             raise ValueError(f"the table of suspicious labels has no column {', '.join(sorted(missing))}")
-        self._index = pd.MultiIndex.from_arrays([self.table["file"], self.table["class"]])
-        if not self._index.is_unique:
+        self._rows = {pair: n for n, pair in enumerate(zip(self.table["file"], self.table["class"], strict=True))}
+        if len(self._rows) < len(self.table):
             raise ValueError("the table of suspicious labels has an image and class twice; keep one row of them")
         self._log = read(self.path)
-
-    def __len__(self) -> int:
-        """The number of labels that are decided, of this table."""
-        return len(self.decided())
 
     def actions(self, row: int) -> tuple[str, ...]:
         """What can be done about a row: keep, and remove or add."""
@@ -108,10 +99,10 @@ class Review:
 
     def decide(self, row: int, action: str) -> Decision:
         """Save a decision about a row. Raises ValueError for an action that does not fit, and what the disk raises."""
-        file, name, given, kind = (self.table[part][row] for part in ("file", "class", "given", "kind"))
-        if action not in ACTIONS[kind]:
+        file, name, given = (self.table[part][row] for part in ("file", "class", "given"))
+        if action not in (can := self.actions(row)):
             state = "given" if given else "not given"
-            raise ValueError(f"{name!r} is {state} for {file}: {' or '.join(ACTIONS[kind])} it, not {action!r}")
+            raise ValueError(f"{name!r} is {state} for {file}: {' or '.join(can)} it, not {action!r}")
         return self.add(Decision(str(file), str(name), bool(given) if action == "keep" else action == "add"))
 
     def add(self, decision: Decision) -> Decision:
@@ -123,14 +114,11 @@ class Review:
         """Take back the last decision of the file and return it; None where there is none."""
         taken: Log = []
         self._log = write(self.path, lambda log: taken.extend(log[-1:]) or log[:-1])
-        return taken[0] if taken else None
+        return next(iter(taken), None)
 
     def row(self, file: str, name: str) -> int | None:
         """The row of an image and class; None where the table does not list it."""
-        try:
-            return int(self._index.get_loc((file, name)))
-        except KeyError:
-            return None
+        return self._rows.get((file, name))
 
     def latest(self) -> Latest:
         """All that is decided, in the table or not."""
@@ -139,8 +127,7 @@ class Review:
     def decided(self) -> dict[int, str]:
         """{row: action} of the decided rows."""
         found = {self.row(*pair): present for pair, present in self.latest().items()}
-        given = self.table["given"]
-        return {row: done(bool(given[row]), present) for row, present in found.items() if row is not None}
+        return {row: done(self.table["given"][row], now) for row, now in found.items() if row is not None}
 
 
 def done(given: bool, present: bool) -> str:
@@ -153,15 +140,10 @@ def done(given: bool, present: bool) -> str:
 
 @dataclass(frozen=True)
 class Precision:
-    """How good a ranking is, from a few labels that a person has looked at.
+    """The share of the ``first`` most suspicious labels that are indeed at fault, from a sample that a person reviews.
 
-    The precision at N is the share of the N most suspicious labels that are indeed at fault. Of these N a sample is
-    drawn and reviewed: with 20 of them, whatever N is, the share is known to within 20 points or so.
-
-    first    : the sample is of so many most suspicious labels
-    sampled  : how many were drawn
-    reviewed : how many of these are decided
-    at_fault : how many of these were removed or added
+    With 20 labels it is known to within 20 points or so. sampled: how many of the ``first`` were drawn; reviewed: how
+    many of these are decided; at_fault: how many of these were removed or added.
     """
 
     first: int
@@ -171,12 +153,12 @@ class Precision:
 
     @property
     def value(self) -> float:
-        """The share of reviewed labels at fault, the estimate of the precision at `first`; NaN without any."""
+        """The share of reviewed labels at fault; NaN without any."""
         return self.at_fault / self.reviewed if self.reviewed else float("nan")
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Clopper and Pearson's interval (1934) of 95 % for the precision at `first`; (0, 1) where nothing is reviewed.
+        """Clopper and Pearson's 95 % interval (1934); (0, 1) where nothing is reviewed.
 
         Exact for drawing from many labels; for drawing a good part of them it is wider than it need be.
         """
@@ -201,14 +183,12 @@ def sample(number: int, first: int = 200, size: int = 20, seed: int = 0) -> np.n
     """
     if first < 1 or size < 1:
         raise ValueError(f"first and size must be at least 1, got {first} and {size}")
-    first = min(first, number)
-    return np.sort(np.random.default_rng(seed).permutation(first)[:size])
+    return np.sort(np.random.default_rng(seed).permutation(min(first, number))[:size])
 
 
 def precision(decided: Mapping[int, str], drawn: np.ndarray, first: int) -> Precision:
-    """The precision at ``first`` from the decisions {place: "keep", "remove" or "add"} about the ``drawn`` places.
-
-    Decisions about other places say nothing: which ones are reviewed beyond the sample is no chance.
+    """From the decisions {place: "keep", "remove" or "add"} about the ``drawn`` places: which others are reviewed is
+    no chance.
     """
     actions = [decided[place] for place in drawn.tolist() if place in decided]
     return Precision(first, len(drawn), len(actions), sum(action != "keep" for action in actions))

@@ -4,17 +4,14 @@
     reviewer.precision                     # how good the ranking is, from the labels reviewed so far
     reviewer.cleaned                       # with the decisions, to be exported
 
-Tab comes to the controls and then to one card; there K keeps a label as it was given, R removes a wrong one, A adds a
-missing one, and the next card has the focus. O opens a field for any other class of the image: Enter adds the class
-that is named, or removes it where the image has it, and Escape comes back to the card. U undoes, arrow keys move, N and
-P turn the page. Each part has a class to find it by: galc-show, galc-kind, galc-class, galc-previous, galc-next,
-galc-undo, galc-page, galc-status, galc-summary, galc-cards, galc-field, and the whole galc-review.
-
-Where no widget can live (GitHub, papermill's output, HTML), it is the page of `galc.clean.report`.
+Tab comes to the controls and then to one card, where `KEYS` do the rest. O opens a field for any other class of the
+image: Enter adds the class that is named, or removes it where the image has it; Escape comes back to the card. Each
+part has a class to find it by, galc-show, galc-kind, ..., and the whole galc-review. Where no widget can live (GitHub,
+papermill's output, HTML), it is the page of `galc.clean.report`.
 """
 
 import html
-from collections.abc import Iterable
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,44 +24,41 @@ from galc.clean import Cleaned, report
 from galc.clean.review import DECISIONS, Decision, Precision, Review, latest, precision, read, sample
 from galc.explorer.widget import Status, dropdown, line
 
-FIRST, DRAWN = 200, 20  # the precision is that of the first 200, from 20 of them
 PAGE = 20  # cards
 KEYS = "Keys: K keep, R remove, A add, O another class, U undo; arrows move, N and P turn the page."
-ASSETS = Path(__file__).parent
 
 
 class Grid(anywidget.AnyWidget):
     """The cards of one page. It holds no decisions: it sends what was asked for, and shows what came of it."""
 
-    _esm = ASSETS / "review.js"
-    _css = ASSETS / "review.css"
+    _esm, _css = report.ASSETS / "review.js", report.ASSETS / "review.css"
     cards = traitlets.List().tag(sync=True)
     chosen = traitlets.List().tag(sync=True)  # an action a card, "" while it is undecided
     decided = traitlets.List().tag(sync=True)  # pairs of class and present a card: all decisions about its image
     classes = traitlets.List().tag(sync=True)  # the names of all; they never change, so they are sent once
 
 
-def counts(actions: Iterable[str]) -> str:
+def counts(actions: list[str]) -> str:
     """ "1 kept as it is, 0 removed, 2 added"."""
-    actions = list(actions)
     return ", ".join(f"{actions.count(action):,} {word}" for action, word in report.DONE.items())
 
 
 class Reviewer:
     """A review of ``cleaned.suspicious``; decisions go to the decisions.json of ``folder``, where `Cleaned` has them.
 
-    first, drawn : "a sample" shows ``drawn`` of the ``first`` most suspicious labels, for the precision at ``first``
-
-    It begins where an earlier review ended. An error (full disk) is shown in the status line, and raised; what was
-    decided before is on the disk. Raises ValueError for a file of decisions that holds none.
+    "A sample" shows ``drawn`` of the ``first`` most suspicious labels, for the precision at ``first``. It begins where
+    an earlier review ended. An error (full disk) is shown in the status line, and raised; what was decided before is on
+    the disk. Raises ValueError for a file of decisions that holds none.
     """
 
-    def __init__(self, cleaned: Cleaned, folder: Path, first: int = FIRST, drawn: int = DRAWN):
+    def __init__(self, cleaned: Cleaned, folder: Path, first: int = 200, drawn: int = 20):
         self.review = Review(cleaned.suspicious, Path(folder) / DECISIONS)
         self._cleaned, self.first, self.drawn = cleaned, first, drawn
         self.show = dropdown("show", [(f"a sample of {drawn} of the first {first:,}", "sample"), ("all", "all")])
         self.kind = dropdown("kind", [("wrong and missing", ""), ("wrong", "wrong"), ("missing", "missing")])
-        self.label = dropdown("class", self._classes())
+        number = self.review.table["class"].value_counts()
+        classes = [(f"{name} ({number[name]:,})", name) for name in sorted(number.index[number > 0])]
+        self.label = dropdown("class", [("all", ""), *classes])
         words = {"previous": "Previous page", "next": "Next page", "undo": "Undo"}
         self.buttons = {name: ipywidgets.Button(description=text) for name, text in words.items()}
         self.status = Status()
@@ -80,24 +74,27 @@ class Reviewer:
     @property
     def listed(self) -> np.ndarray:
         """Places in the table of the labels of the chosen kind and class, most suspicious first."""
-        table, chosen = self.review.table, np.ones(len(self.review.table), bool)
+        chosen = np.ones(len(self.review.table), bool)
         for column, control in (("kind", self.kind), ("class", self.label)):
             if control.value:
-                chosen &= (table[column] == control.value).to_numpy()
+                chosen &= (self.review.table[column] == control.value).to_numpy()
         return chosen.nonzero()[0]
 
     @property
-    def rows(self) -> np.ndarray:
-        """Places in the table of what is shown: the listed ones, or a sample of the first of them."""
+    def sampled(self) -> np.ndarray:
+        """Places in the table of the sample of the first listed ones."""
         listed = self.listed
-        return listed[sample(len(listed), self.first, self.drawn)] if self.show.value == "sample" else listed
+        return listed[sample(len(listed), self.first, self.drawn)]
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Places in the table of what is shown."""
+        return self.sampled if self.show.value == "sample" else self.listed
 
     @property
     def precision(self) -> Precision:
         """The precision at `first` of the listed labels, from those of the sample that are decided."""
-        listed = self.listed
-        drawn = listed[sample(len(listed), self.first, self.drawn)]
-        return precision(self.review.decided(), drawn, min(self.first, len(listed)))
+        return precision(self.review.decided(), self.sampled, min(self.first, len(self.listed)))
 
     @property
     def pages(self) -> int:
@@ -112,8 +109,9 @@ class Reviewer:
     @property
     def text(self) -> str:
         """How far the review is, and what it says about the ranking."""
-        listed, others = self.review.decided(), self._unlisted()
-        text = f"Decided: {len(listed):,} of {len(self.review.table):,} labels ({counts(listed.values())})"
+        listed = list(self.review.decided().values())
+        others = [self._cleaned.action(*one) for one in self._known() if self.review.row(one.file, one.name) is None]
+        text = f"Decided: {len(listed):,} of {len(self.review.table):,} labels ({counts(listed)})"
         if others:
             text += f", and {len(others):,} not among these ({counts(others)})"
         return f"{text}. {self.precision}"
@@ -142,13 +140,11 @@ class Reviewer:
         """Take back the last decision, and go to the card that it was made on, or one of its image, if it is listed."""
         with self.status.shown():
             decision = self.review.undo()
-            said = f"undone: {self._words(decision)}" if decision else "nothing to undo"
-            place = self._place(decision) if decision else None
-            if place is not None:
+            if decision and (place := self._place(decision)) is not None:
                 self.turn(place // PAGE - self.page)
                 self.grid.send({"focus": place % PAGE})
             self._mark()
-            self.status.say(said)
+            self.status.say(f"undone: {self._words(decision)}" if decision else "nothing to undo")
 
     def turn(self, by: int) -> None:
         """Go ``by`` pages on, as far as there are any."""
@@ -160,15 +156,13 @@ class Reviewer:
 
     def update(self) -> None:
         """Show the page that the controls say."""
-        cards = report.cards(self._cleaned, self._shown_rows(), {})
-        actions = self.review.actions
         with self.grid.hold_sync():
-            self.grid.cards = [card._asdict() | {"actions": actions(card.rank - 1)} for card in cards]
+            self.grid.cards = report.cards(self._cleaned, self._shown_rows(), {})
             self._mark()
         self.buttons["previous"].disabled = self.page == 0
         self.buttons["next"].disabled = self.page == self.pages - 1
-        where = f"page {self.page + 1:,} of {self.pages:,}" if cards else "no suspicious label of this kind and class"
-        self.where.value = line(where)
+        place = f"page {self.page + 1:,} of {self.pages:,}"
+        self.where.value = line(place if self.grid.cards else "no suspicious label of this kind and class")
         self.status.say("")
 
     # --- the widget ------------------------------------------------------------------------------------------------
@@ -196,22 +190,18 @@ class Reviewer:
 
     def _mark(self) -> None:
         decided, rows = self.review.decided(), self._shown_rows()
-        about: dict[str, list[tuple[str, bool]]] = {}
+        about = defaultdict(list)
         for file, name, present in self._known():
-            about.setdefault(file, []).append((name, present))
+            about[file].append((name, present))
         with self.grid.hold_sync():
             self.grid.chosen = [decided.get(row, "") for row in rows]
-            self.grid.decided = [about.get(file, []) for file in self.review.table["file"].iloc[rows]]
+            self.grid.decided = [about[file] for file in self.review.table["file"].iloc[rows]]
         self.summary.value = f"{html.escape(self.text)}<br>{KEYS}"
 
     def _known(self) -> list[Decision]:
         """The decisions that count on images and classes that there are: others change no label."""
         found = (Decision(*pair, present) for pair, present in self.review.latest().items())
         return [one for one in found if self._cleaned.place(one.file, one.name)]
-
-    def _unlisted(self) -> list[str]:
-        """Actions about labels that the table does not list."""
-        return [self._cleaned.action(*one) for one in self._known() if self.review.row(one.file, one.name) is None]
 
     def _words(self, decision: Decision) -> str:
         """ "dog (000012.jpg): removed", what is now true of the label of a decision."""
@@ -220,10 +210,6 @@ class Reviewer:
         # isolated, so that a name written from right to left does not turn the sentence round
         name, file = (f"\u2068{text}\u2069" for text in (decision.name, Path(decision.file).name))
         return f"{name} ({file}): {report.DONE.get(action, 'undecided')}"
-
-    def _classes(self) -> list[tuple[str, str]]:
-        counts = self.review.table["class"].value_counts().to_dict()
-        return [("all", ""), *[(f"{name} ({counts[name]:,})", name) for name in sorted(counts) if counts[name]]]
 
     def _moved(self, change) -> None:
         with self.status.shown():

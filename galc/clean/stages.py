@@ -1,9 +1,8 @@
 """The study's stages on one's own labels: the trusted images are gold, all others silver, and no noise is drawn.
 
 q, the probabilities of the true labels, come from a probe that sees each image in the context of its other given
-labels (`InContext`), cross-fitted in two rounds, and calibrated on the trusted images. The first round learns the
-labels as given, forward-corrected with a first estimate of the noise: that of a model of the trusted images alone;
-without any, that of the noisy labels alone (`anchors`). The second round learns the posterior labels of the first.
+labels (`InContext`), cross-fitted, and calibrated on the trusted images. The first of two rounds learns the labels as
+given, forward-corrected with a first estimate of the noise; the second learns the posterior labels of the first.
 """
 
 from dataclasses import replace
@@ -19,6 +18,7 @@ from galc.clean import ENOUGH, intervals
 from galc.data.dataset import Dataset
 from galc.data.split import Split
 from galc.estimators.base import Estimate
+from galc.estimators.label_sets import LabelSets
 from galc.losses.forward import ForwardBCE
 from galc.methods.base import BCE, by_matrix, corrected, plain
 from galc.noise import Noise
@@ -31,10 +31,9 @@ from galc.training.checkpoint import identity
 from galc.training.crossfit import crossfit
 
 MODELS = 2  # of the second round
-COMES = 0.01  # share of a class's labels, and
-TIMES = 1.5  # how many times the share of its other targets, that must become a label for it to have come from there
+# the share of a class's labels, and how many times that of its other targets, that become a label which came from there
+COMES, TIMES = 0.01, 1.5
 SURE, PLAIN = 0.95, 0.1  # quantiles: of probabilities where a class is surest, and where it is surely not
-CODE = ("intervals", "stages")  # modules of this package whose code decides a stage
 
 
 class OwnStages:
@@ -50,8 +49,9 @@ class OwnStages:
         gold, silver = (part.nonzero()[:, 0] for part in (given.trusted, ~given.trusted))
         self.split = Split(gold, gold[:0], silver, gold[:0])
         data = Data(given, None, x, x[:0], build, None, None, digest)
-        inputs = {"data": data, "split": self.split, "observed": given.labels, "clean": gold}
-        self.general = Stages(SimpleNamespace(**inputs, noise_key={"own": own_code()}), params, log)
+        code = {"own": [store.file_digest(Path(module)) for module in (__file__, intervals.__file__)]}
+        inputs = {"data": data, "split": self.split, "observed": given.labels, "clean": gold, "noise_key": code}
+        self.general = Stages(SimpleNamespace(**inputs), params, log)
 
     @property
     def key(self) -> dict:
@@ -65,17 +65,15 @@ class OwnStages:
 
     @cached_property
     def start(self) -> Noise:
-        """A first estimate of the noise."""
+        """A first estimate of the noise: by a model of the trusted images alone; without any, by the noisy labels."""
         if not self.calibrates:
             return anchors(self.general.given_probability, self.given.labels)
         return intervals.first(self.general.clean_posterior[self.split.silver], self.general.silver_labels)
 
     @cached_property
     def sources(self) -> Tensor:
-        """(sources, N, K) logits of the true labels, cross-fitted: of all images in context; of the trusted ones alone.
-
-        Those of all images are of the second round, trained on the posterior labels of the first. The second source is
-        missing without enough trusted images.
+        """(sources, N, K) logits of the true labels, cross-fitted: by models of all images in context, of the second
+        round; by one of the trusted images alone, where there are enough.
         """
         forward = corrected(BCE, by_matrix(ForwardBCE, Estimate.of(self.start)))
         known = self.known(self._beside(self._in_context(0, self.start, self.given.labels.float(), forward)))
@@ -85,7 +83,7 @@ class OwnStages:
     def posterior(self, known: Tensor, noise: Noise) -> Tensor:
         """(N, K) float32 P(true label | image, given labels), where q is ``known``; of trusted images their labels."""
         found, silver = self.given.labels.float(), self.split.silver
-        found[silver] = intervals.posterior(known[silver], self.general.silver_labels, noise)
+        found[silver] = LabelSets(known[silver], self.general.silver_labels).posterior(noise)
         return found
 
     @property
@@ -107,9 +105,8 @@ class OwnStages:
         return torch.stack([logits, *others])
 
     def _in_context(self, number: int, noise: Noise, targets: Tensor, loss: Loss) -> Tensor:
-        """(N, K) logits, cross-fitted with folds of its own, of the model of that ``number``: 0 is the first round.
-
-        Trained on ``targets`` (N, K); ``noise`` decides what is heard, and what trusted images hear.
+        """(N, K) logits, cross-fitted with folds of its own, of the model of that ``number`` (0: of the first round),
+        trained on ``targets`` (N, K); ``noise`` decides what is heard, and what trusted images hear.
         """
         p, x = self.params, self.x
         key = self.key | {"model": number, "learns": identity(noise, targets, loss)}
@@ -130,12 +127,12 @@ class OwnStages:
 
 
 def anchors(given: Tensor, labels: Tensor) -> Noise:
-    """Noise as it shows in probabilities of the labels as given (N, K), with no trusted image to check them by.
+    """Noise as it shows in probabilities of the labels as given (N, K): anchor points (Liu and Tao 2016, Patrini et al.
+    2017), since no trusted image is there to check them by.
 
-    Where a model is surest of a class, its label is there unless it vanished: 1 minus that probability bounds the share
-    that vanishes; the class on which that bound is lowest (of those with at least 20 labels) gives it for all, since a
-    weak model looks like noise elsewhere. Where a class is surely not there, its label came by mistake: that
-    probability bounds the share that is added, class by class (anchor points: Liu and Tao 2016, Patrini et al. 2017).
+    Where a model is surest of a class, its label is there unless it vanished. The class with the lowest bound (of those
+    with at least 20 labels) speaks for all: a weak model looks like noise elsewhere. Where a class is surely not there,
+    its label came by mistake; that bounds the share that is added, class by class.
     """
     size, often = labels.shape[1], labels.sum(0) >= ENOUGH
     sure = torch.stack([_quantile(given[labels[:, k], k], SURE) for k in range(size)])
@@ -148,11 +145,6 @@ def anchors(given: Tensor, labels: Tensor) -> Noise:
 def _quantile(values: Tensor, share: float) -> Tensor:
     """Of any number of values; 0 of none. (torch.quantile takes no more than 16 million.)"""
     return values.sort().values[round(share * (len(values) - 1))] if len(values) else values.new_zeros(())
-
-
-def own_code() -> str:
-    """Identifies the code of this package that stages depend on."""
-    return store.digest([store.file_digest(Path(__file__).with_name(f"{name}.py")) for name in CODE])
 
 
 # --- context -------------------------------------------------------------------------------------------------------
@@ -169,31 +161,27 @@ def heard(noise: Noise) -> Tensor:
 class InContext(nn.Module):
     """A probe that sees an image in the context of its other labels: inputs are x with the context behind, (B, d + K).
 
-    Where there is a fork there is a knife: what else is said of an image tells what it truly shows. A linear layer adds
-    to each class's logit what the OTHER classes' given labels say, held at 0 by ``mask`` (K, K) where a label cannot be
-    `heard`: none vouches for itself, nor for a class that it may have come from. Bayes' rule counts that evidence once
-    more, and would find too much noise.
+    A linear layer adds to each class's logit what the OTHER classes' given labels say (a fork tells of a knife), held
+    at 0 by ``mask`` (K, K) where a label cannot be `heard`: none vouches for itself, nor for a class that it may have
+    come from, since Bayes' rule counts that evidence once more, and would find too much noise.
     """
 
     def __init__(self, dim: int, mask: Tensor, hidden: int, dropout: float, input_dropout: float):
         super().__init__()
-        num_classes = len(mask)
-        self.image = models.probe(dim, num_classes, hidden, dropout, input_dropout)
-        self.others = nn.Linear(num_classes, num_classes, bias=False)
-        nn.init.zeros_(self.others.weight)
         self.dim = dim
+        self.image = models.probe(dim, len(mask), hidden, dropout, input_dropout)
+        self.others = nn.Linear(len(mask), len(mask), bias=False)
+        nn.init.zeros_(self.others.weight)
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        context = inputs[:, self.dim :]
-        return self.image(inputs[:, : self.dim]) + context @ (self.others.weight * self.mask).T
+        image, context = inputs.tensor_split([self.dim], dim=1)
+        return self.image(image) + context @ (self.others.weight * self.mask).T
 
 
 def as_noisy(labels: Tensor, trusted: Tensor, noise: Noise, seed: int) -> Tensor:
-    """(N, K) bool context: the labels as given; those of trusted images with ``noise``, as if they were like the rest.
-
-    A model and its calibration would otherwise know trusted images by their better context. Images that have all
-    classes stay as they are: no label of theirs could be turned into another.
+    """(N, K) bool context: the labels as given; those of trusted images with ``noise``, or a model and its calibration
+    would know them by their better context. Images with all classes stay: no label could be turned into another.
     """
     context = labels.clone()
     some = trusted & ~labels.all(1)

@@ -102,15 +102,8 @@ def test_one_class_can_only_come_and_go():
     assert found["transition"].estimate.tolist() == [[1.0]]
     assert float(found["removed"].estimate) == pytest.approx(0.3, abs=0.06)
     noise = Noise(*(found[name].estimate for name in ("transition", "removed", "added")))
-    posterior = intervals.posterior(logits.sigmoid(), labels, noise)
+    posterior = LabelSets(logits.sigmoid(), labels).posterior(noise)
     assert posterior.shape == (1500, 1) and (posterior[labels & (logits > 2)] > 0.9).all()
-
-
-def test_the_posterior_is_that_of_the_label_sets():
-    noise = Noise.of(symmetric(SIZE, 0.3))
-    sources, labels, _, _ = world(50, noise)
-    known = sources[0].sigmoid()
-    assert torch.equal(intervals.posterior(known, labels, noise), LabelSets(known, labels).posterior(noise))
 
 
 # --- without trusted images ----------------------------------------------------------------------------------------
