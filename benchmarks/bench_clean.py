@@ -116,7 +116,7 @@ def measure(stages: OwnStages, truth: Tensor) -> dict:
     """Average precision and seconds of both sides."""
     labels, silver = stages.given.labels, ~stages.given.trusted
     started = time.perf_counter()
-    known = stages.noisy_posterior
+    known = stages.known(stages.sources)
     row = of_ranking("galc", stages, known, truth)
     row = {"galc_seconds": time.perf_counter() - started} | row
     started = time.perf_counter()
@@ -140,7 +140,7 @@ def of_ranking(name: str, stages: OwnStages, known: Tensor, truth: Tensor) -> di
 
 def bound(stages: OwnStages, truth: Tensor) -> dict[str, float]:
     """Beside what galc finds, what it would find if the models of its second round were trained on the true labels."""
-    row = of_ranking("galc", stages, stages.noisy_posterior, truth)
+    row = of_ranking("galc", stages, stages.known(stages.sources), truth)
     sources = stages.second_round(stages.start, truth.float(), plain(BCE))
     return row | of_ranking("true labels", stages, stages.known(sources), truth)
 
@@ -174,7 +174,7 @@ def classifiers(given: Dataset, inputs: Tensor, params: Params, truth: Tensor) -
     part[held] = False
     own = given.subset(part)
     stages = OwnStages(own, inputs[part], params)
-    silver, known = ~own.trusted, stages.noisy_posterior
+    silver, known = ~own.trusted, stages.known(stages.sources)
     noise = intervals.first(known[silver], own.labels[silver], stages.calibrates)
     targets = stages.posterior(known, noise)
     learnt = stages.general.training_set(torch.arange(len(own)), targets)

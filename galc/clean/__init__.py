@@ -7,7 +7,7 @@ files of one folder: ``cleaned.safetensors`` holds what was computed, ``decision
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -30,9 +30,6 @@ LIKELY = 0.5  # probability of being wrong above which an entry is changed
 KINDS = ("wrong", "missing")  # a suspicious label that is given; one that is not
 DOUBTED = 0.05  # probability below which the table of suspicious labels leaves an entry out
 RATES = {"transition": 2, "removed": 1, "added": 1, "wrong": 1, "missing": 1}  # their numbers of dimensions
-# what is saved beside them
-TENSORS, WORDS = ("labels", "trusted", "posterior"), ("name", "source", "record")
-LISTS = ("classes", "groups", "notes", "warnings")
 
 
 class Rates(NamedTuple):
@@ -100,17 +97,12 @@ class Cleaned(Dataset):
         """The deepest folder that all images are in; names on a page begin there, and tell nothing of the machine."""
         return os.path.commonpath([file.parent for file in self.files])
 
-    @property
-    def vouched(self) -> bool:
-        """Whether there are trusted images enough for labels to be changed unasked."""
-        return int(self.trusted.sum()) >= ENOUGH
-
     def least(self, asked: float | None = None) -> float:
         """The probability of being wrong above which an entry is changed: ``asked``, or `LIKELY`, or 1 (nothing is
         changed) where no trusted images vouch for it. Raises ValueError outside of [0, 1].
         """
         if asked is None:
-            return LIKELY if self.vouched else 1.0
+            return LIKELY if int(self.trusted.sum()) >= ENOUGH else 1.0
         if not 0 <= asked <= 1:
             raise ValueError(f"least must lie in [0, 1], got {asked}")
         return asked
@@ -148,10 +140,10 @@ class Cleaned(Dataset):
 
     def save(self, folder: Path) -> Path:
         """Write both files to ``folder``, decisions only where it has none yet; returns it."""
-        arrays = packed({name: getattr(self, name) for name in RATES})
-        arrays |= {name: getattr(self, name).numpy() for name in TENSORS}
-        record = {name: getattr(self, name) for name in (*WORDS, *LISTS)}
-        record |= {"files": [str(file) for file in self.files], "version": VERSION}
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        arrays = {name: part.numpy() for name, part in parts.items() if isinstance(part, Tensor)} | packed(parts)
+        record = {name: part for name, part in parts.items() if not isinstance(part, (Tensor, Rates, Mapping))}
+        record |= {"record": self.record, "version": VERSION}
         store.save(folder / FILE, arrays, record)
         if self.decisions and not (folder / DECISIONS).exists():
             own = [Decision(*pair, present) for pair, present in self.decisions.items()]
@@ -168,17 +160,12 @@ class Cleaned(Dataset):
             raise FileNotFoundError(f"{path} is missing; run galc clean with --out {folder}") from None
         except ValueError as error:
             raise ValueError(f"{path} is broken ({error}); run galc clean again") from error
-        arrays, record = entry.arrays, entry.record
-        if (version := record.get("version")) != VERSION:
+        parts = {name: tuple(part) if isinstance(part, list) else part for name, part in entry.record.items()}
+        if (version := parts.pop("version", None)) != VERSION:
             raise ValueError(f"{path} was written by another version ({version}); run galc clean again")
-        return cls(
-            **{name: record[name] for name in WORDS},
-            **{name: tuple(record[name]) for name in LISTS},
-            **unpacked(arrays),
-            files=tuple(map(Path, record["files"])),
-            decisions=latest(read(folder / DECISIONS)),
-            **{name: torch.from_numpy(arrays[name]) for name in TENSORS},
-        )
+        parts |= {name: torch.from_numpy(array) for name, array in entry.arrays.items() if "/" not in name}
+        parts |= {"files": tuple(map(Path, parts["files"])), "decisions": latest(read(folder / DECISIONS))}
+        return cls(**parts, **unpacked(entry.arrays))
 
 
 def packed(rates: Mapping[str, Rates]) -> dict[str, np.ndarray]:
@@ -199,10 +186,10 @@ def suspicion(labels: Tensor, posterior: Tensor) -> Tensor:
 
 
 def ranked(data: Dataset, posterior: Tensor) -> pd.DataFrame:
-    """Suspicious entries, most suspicious first, without those of trusted images and those below `DOUBTED`.
+    """Suspicious entries of images that are not trusted, the most suspicious first, down to `DOUBTED`.
 
-    Columns: rank (from 1), file (str), class, given (0 or 1), kind ("wrong" or "missing"), probability (that the given
-    entry is wrong), row and column (of the labels). Of equal probabilities the first image comes first.
+    Columns: rank (from 1), file (str), class, given (0 or 1), kind ("wrong" or "missing"), probability (that the entry
+    is wrong), row and column (of the labels). Of equal probabilities the first image comes first.
     """
     scores = suspicion(data.labels, posterior)
     row, column = ((scores >= DOUBTED) & ~data.trusted[:, None]).numpy().nonzero()

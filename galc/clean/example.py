@@ -76,8 +76,8 @@ def noisy_copy(name: str) -> Path:
 def corrupted(content: dict, names: list[str], clean: Tensor, noisy: Tensor) -> dict:
     """A COCO file whose annotations say ``noisy`` (N, K) where they said ``clean``; rows are the images of ``names``.
 
-    An annotation of a lost class is given to one that the image gained, with its box, as by a mistaken annotator. Where
-    no gained class is left it goes; gained ones beyond that have the whole image as box.
+    An annotation of a lost class is given to a gained one, with its box, as by a mistaken annotator; where none is left
+    it is dropped. Gained classes beyond that have the whole image as box.
     """
     ids = np.array(sorted(category["id"] for category in content["categories"]))
     row = {name: n for n, name in enumerate(names)}

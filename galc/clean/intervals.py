@@ -124,9 +124,6 @@ def _rates(estimate: Tensor, draws: tuple[Tensor, ...], chance: Tensor) -> Rates
     return Rates(estimate, (estimate - WIDER * below).clamp(0, 1), (estimate + WIDER * above).clamp(0, 1))
 
 
-# --- in words ------------------------------------------------------------------------------------------------------
-
-
 def more_images(rates: Rates, trusted_labels: Tensor) -> Tensor:
     """(K,) how many more trusted images with each class, beside ``trusted_labels`` (n, K), would bring its half width
     down to `WIDE`. It shrinks with the square root of their number.
@@ -152,11 +149,10 @@ def advice(given: Dataset, wrong: Rates, missing: Rates) -> list[str]:
             f"No trusted image shows {shorten(absent, 10)}: what is said of them is borrowed from the other classes."
         )
     more = torch.maximum(more_images(wrong, own), more_images(missing, own))
-    order = more.argsort(descending=True, stable=True)[: int((more > 0).sum())].tolist()
-    if order:
-        asked = [f"{given.classes[k]} ({int(more[k])} more)" for k in order]
+    order = more.argsort(descending=True, stable=True).tolist()
+    if asked := [f"{given.classes[k]} ({int(more[k])} more)" for k in order if more[k]]:
         said.append(
-            f"The rates of {len(order)} classes are uncertain by more than {WIDE:.0%}. Trusted images that would bring "
+            f"The rates of {len(asked)} classes are uncertain by more than {WIDE:.0%}. Trusted images that would bring "
             f"them there: {shorten(asked, 10)}."
         )
     return said

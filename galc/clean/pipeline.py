@@ -18,9 +18,8 @@ from galc.checks import needs
 from galc.clean import ENOUGH, Cleaned, intervals, packed, unpacked
 from galc.clean.review import DECISIONS, Review, latest, read
 from galc.clean.stages import OwnStages
+from galc.data import images
 from galc.data.dataset import Dataset
-from galc.data.images import features as image_features
-from galc.data.images import native_size
 from galc.data.load import image_folder
 from galc.data.load import load as read_data
 from galc.data.trusted import with_trusted
@@ -90,8 +89,8 @@ class Cleaning:
         vectors = self._timed("features", features, p, self.given, p.image_size)
         most = min(p.components, *vectors.shape)  # as many as asked for, or as there are
         arrays = principal_components(vectors, vectors[:0], most, ddof=1).arrays
-        stages = OwnStages(self.given, torch.from_numpy(arrays["train"]), p, self.log)
-        return Projection(arrays["mean"], arrays["matrix"]), stages
+        x = torch.from_numpy(arrays["train"])
+        return Projection(arrays["mean"], arrays["matrix"]), OwnStages(self.given, x, p, self.log)
 
     def result(self) -> Cleaned:
         """The noise with its intervals, the posterior of all images, and what is to be said of them."""
@@ -103,7 +102,7 @@ class Cleaning:
             calibrating = given.trusted & stages.calibrates
             rates, prior = intervals.estimate(sources, given.labels, calibrating, self.params.seed)
             noise = Noise(*(rates[name].estimate for name in ("transition", "removed", "added")))
-            posterior = stages.posterior(stages.noisy_posterior, noise)
+            posterior = stages.posterior(stages.known(sources), noise)
             return packed(rates) | {"posterior": posterior.numpy()}, {"prior": [str(part) for part in prior]}
 
         entry = self._timed("models and noise", store.cached, "cleaned", stages.key, compute)
@@ -118,18 +117,36 @@ class Cleaning:
         )
 
     def classifier(self, cleaned: Cleaned) -> "Classifier":
-        """A classifier trained on the result, and on the decisions that it holds."""
+        """Trained with the asymmetric loss on the posterior of the true labels, and on trusted labels and decisions as
+        they are; the moving average of the weights. The best of four ways on images held out (docs/method.md).
+        """
         self.log("training the classifier")
-        return self._timed("classifier", train, *self.stages, cleaned)
+        (projection, stages), targets, p = self.stages, cleaned.posterior.clone(), self.params
+        for place, present in cleaned.decided.items():
+            targets[place] = float(present)
+        key = stages.general.key(EVERYTHING, ONCE) | {"targets": store.array_digest(targets.numpy())}
+        components = projection.matrix.shape[1]
+        head = models.probe(components, len(cleaned.classes), p.hidden)
+
+        def compute():
+            checkpoint = stages.general.checkpoint("own", key)
+            learnt = stages.general.training_set(torch.arange(len(targets)), targets)
+            done = stages.general.fit(learnt, plain(ASL), checkpoint)
+            state = zip(head.state_dict(), done.ema.state_dict().values(), strict=True)  # dropout has no weights
+            checkpoint.unlink(missing_ok=True)
+            return {name: value.cpu().numpy() for name, value in state}, {"history": done.history}
+
+        arrays = store.cached("own", key, compute).arrays
+        head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        about = {"backbone": p.backbone, "weights": p.weights, "hidden": p.hidden, "components": components}
+        about |= {"size": p.image_size or images.native_size(self.given), "images": len(cleaned), "data": cleaned.name}
+        return Classifier(cleaned.classes, projection, head.eval(), about)
 
     def _timed(self, what: str, call, *arguments):
         started = time.perf_counter()
         result = call(*arguments)
         self.seconds[what] = round(time.perf_counter() - started, 1)
         return result
-
-
-# --- the classifier ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -145,10 +162,7 @@ class _Images:
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """Image files -> probabilities of the classes. ``about``: backbone, weights, size, and what it was trained on.
-
-    A probe on frozen features; saved without pickle, loaded with nothing but galc.
-    """
+    """Image files -> probabilities of the classes. ``about``: backbone, weights, size, and what it was trained on."""
 
     classes: tuple[str, ...]
     projection: Projection
@@ -159,7 +173,7 @@ class Classifier:
         """(n, K) float32 probabilities of the true labels, of n image files. Raises ValueError for unreadable ones."""
         torch.manual_seed(0)
         about, given = self.about, _Images(tuple(map(Path, files)))
-        vectors = image_features(given, about["backbone"], about["weights"], about["size"])
+        vectors = images.features(given, about["backbone"], about["weights"], about["size"])
         return calibrate_logits(models.predict(self.head, self.projection(vectors))).sigmoid()
 
     def write(self, folder: Path, cleaned: Cleaned) -> list[Path]:
@@ -187,34 +201,6 @@ class Classifier:
         said = {name: f"{number:,}" for name, number in numbers.items()} | {"classes": len(self.classes)}
         template = Path(__file__).with_name("classifier_card.md").read_text(encoding="utf-8")
         return Template(template).substitute(self.about | said)
-
-
-def train(projection: Projection, stages: OwnStages, cleaned: Cleaned) -> Classifier:
-    """Train with the asymmetric loss on the posterior of the true labels, and on trusted labels and decisions as they
-    are; the moving average of the weights. The best of four ways on images that are held out (docs/method.md).
-    """
-    targets, p, components = cleaned.posterior.clone(), stages.params, projection.matrix.shape[1]
-    for place, present in cleaned.decided.items():
-        targets[place] = float(present)
-    key = stages.general.key(EVERYTHING, ONCE) | {"targets": store.array_digest(targets.numpy())}
-    head = models.probe(components, len(cleaned.classes), p.hidden)
-
-    def compute():
-        checkpoint = stages.general.checkpoint("own", key)
-        learnt = stages.general.training_set(torch.arange(len(targets)), targets)
-        done = stages.general.fit(learnt, plain(ASL), checkpoint)
-        state = zip(head.state_dict(), done.ema.state_dict().values(), strict=True)  # dropout has no weights
-        checkpoint.unlink(missing_ok=True)
-        return {name: value.cpu().numpy() for name, value in state}, {"history": done.history}
-
-    arrays = store.cached("own", key, compute).arrays
-    head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-    about = {"backbone": p.backbone, "weights": p.weights, "hidden": p.hidden, "components": components}
-    about |= {"size": p.image_size or native_size(stages.given), "images": len(cleaned), "data": cleaned.name}
-    return Classifier(cleaned.classes, projection, head.eval(), about)
-
-
-# --- the command ---------------------------------------------------------------------------------------------------
 
 
 def command(out: str | Path, least: float | None, settings: Mapping, classifier: bool, **places) -> Cleaned:

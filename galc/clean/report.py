@@ -80,7 +80,7 @@ def summary(cleaned: Cleaned, least: float | None = None) -> list[str]:
     removed, added = int((changed & cleaned.labels).sum()), int((changed & ~cleaned.labels).sum())
     others = f"the others where the given entry is wrong with a probability above {threshold:g}"
     said = []
-    if least is None and not cleaned.vouched:
+    if least is None and threshold == 1:
         others = "no others"
         said.append(
             f"Nothing is changed but what people decided: {trusted} images are trusted, and {ENOUGH} are the least "
@@ -129,22 +129,17 @@ def page(cleaned: Cleaned, folder: Path, least: float | None = None) -> Path:
     for name in ("wrong", "missing"):
         ends = 100 * table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
         shown[f"{name}, % (90 % interval)"] = [f"{e:.1f} ({a:.1f}-{b:.1f})" for e, a, b in ends]
-    parts = {"said": summary(cleaned, least), "picture": _picture(table), "share": partial(percent, digits=1)}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name that the font cannot write is in the table
+        figure = plots.rate_intervals(table)[0].figure
+        picture = inlined(plots.rendered(figure), "png")
+    plt.close(figure)
+    parts = {"said": summary(cleaned, least), "picture": picture, "share": partial(percent, digits=1)}
     parts |= {"rates": shown, "confusions": confusions(cleaned), "top": top}
     footer = json.dumps({name: cleaned.record.get(name) for name in ("seconds", "environment")}, default=str)
     title = f"{cleaned.name}, cleaned"
     with pd.option_context("display.max_colwidth", None):  # no name is cut short
         return write_page(folder / REPORT, title, rendered("report.html", title=title, **parts), footer)
-
-
-def _picture(table: pd.DataFrame) -> str:
-    """The rates as a picture inside the page."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name that the font cannot write is in the table
-        figure = plots.rate_intervals(table)[0].figure
-        content = plots.rendered(figure)
-    plt.close(figure)
-    return inlined(content, "png")
 
 
 # --- the gallery ---------------------------------------------------------------------------------------------------
@@ -200,9 +195,8 @@ def gallery(cleaned: Cleaned, path: Path, review: Review | None = None, most: in
         raise FileExistsError(f"{path} is a file; name a folder, or a file that ends in .html")
     table, decided = cleaned.suspicious, review.decided() if review else {}
     shown = cards(cleaned, range(min(most, len(table))), decided, data_url if single else partial(beside, folder=path))
-    kinds = table["kind"].value_counts()
-    text = rendered("gallery.html", cleaned=cleaned, kinds=kinds, shown=shown, css=CSS, part=PART)
-    return store.write_text(path if single else path / "index.html", text)
+    parts = {"cleaned": cleaned, "kinds": table["kind"].value_counts(), "shown": shown, "css": CSS, "part": PART}
+    return store.write_text(path if single else path / "index.html", rendered("gallery.html", **parts))
 
 
 def beside(file: Path, folder: Path) -> str:

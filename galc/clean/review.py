@@ -80,16 +80,16 @@ class Review:
     """The decisions of one file, made by the first of them, about the labels of a table.
 
     ``suspicious``: one row a label, named by its place, with the columns file, class, given (0 or 1) and kind ("wrong"
-    or "missing"). An error while a decision is written (full disk, no permission) leaves both the file and this object
-    as they were. Processes may share a file. Raises ValueError for a file that holds no decisions.
+    or "missing"); ``rows`` has the place of (file, class). An error while a decision is written (full disk) leaves both
+    the file and this object as they were. Processes may share a file. Raises ValueError where it holds no decisions.
     """
 
     def __init__(self, suspicious: pd.DataFrame, path: Path):
         self.table, self.path = suspicious.reset_index(drop=True), Path(path)
         if missing := {"file", "class", "given", "kind"} - set(self.table):
             raise ValueError(f"the table of suspicious labels has no column {', '.join(sorted(missing))}")
-        self._rows = {pair: n for n, pair in enumerate(zip(self.table["file"], self.table["class"], strict=True))}
-        if len(self._rows) < len(self.table):
+        self.rows = {pair: n for n, pair in enumerate(zip(self.table["file"], self.table["class"], strict=True))}
+        if len(self.rows) < len(self.table):
             raise ValueError("the table of suspicious labels has an image and class twice; keep one row of them")
         self._log = read(self.path)
 
@@ -116,17 +116,13 @@ class Review:
         self._log = write(self.path, lambda log: taken.extend(log[-1:]) or log[:-1])
         return next(iter(taken), None)
 
-    def row(self, file: str, name: str) -> int | None:
-        """The row of an image and class; None where the table does not list it."""
-        return self._rows.get((file, name))
-
     def latest(self) -> Latest:
         """All that is decided, in the table or not."""
         return latest(self._log)
 
     def decided(self) -> dict[int, str]:
         """{row: action} of the decided rows."""
-        found = {self.row(*pair): present for pair, present in self.latest().items()}
+        found = {self.rows.get(pair): present for pair, present in self.latest().items()}
         return {row: done(self.table["given"][row], now) for row, now in found.items() if row is not None}
 
 
@@ -142,8 +138,7 @@ def done(given: bool, present: bool) -> str:
 class Precision:
     """The share of the ``first`` most suspicious labels that are indeed at fault, from a sample that a person reviews.
 
-    With 20 labels it is known to within 20 points or so. sampled: how many of the ``first`` were drawn; reviewed: how
-    many of these are decided; at_fault: how many of these were removed or added.
+    Of them ``sampled`` were drawn, ``reviewed`` of these decided, ``at_fault`` of these removed or added.
     """
 
     first: int

@@ -61,12 +61,10 @@ class Reviewer:
         self.label = dropdown("class", [("all", ""), *classes])
         words = {"previous": "Previous page", "next": "Next page", "undo": "Undo"}
         self.buttons = {name: ipywidgets.Button(description=text) for name, text in words.items()}
-        self.status = Status()
-        self.where, self.summary = ipywidgets.HTML(), ipywidgets.HTML()
+        self.status, self.where, self.summary = Status(), ipywidgets.HTML(), ipywidgets.HTML()
         self.grid = Grid(classes=list(cleaned.classes))
         self._made_on: dict[Decision, int] = {}  # the row of the card, of decisions of this session
-        self.page = self._first_open()
-        self.update()
+        self.begin()
         self.widget = self._arranged()
 
     # --- what is shown ---------------------------------------------------------------------------------------------
@@ -110,7 +108,7 @@ class Reviewer:
     def text(self) -> str:
         """How far the review is, and what it says about the ranking."""
         listed = list(self.review.decided().values())
-        others = [self._cleaned.action(*one) for one in self._known() if self.review.row(one.file, one.name) is None]
+        others = [self._cleaned.action(*one) for one in self._known() if one[:2] not in self.review.rows]
         text = f"Decided: {len(listed):,} of {len(self.review.table):,} labels ({counts(listed)})"
         if others:
             text += f", and {len(others):,} not among these ({counts(others)})"
@@ -118,7 +116,7 @@ class Reviewer:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         """The widget, and for those who cannot show it the page of images."""
-        cards = report.cards(self._cleaned, self._shown_rows(), self.review.decided())
+        cards = report.cards(self._cleaned, self._shown(), self.review.decided())
         still = {"text/plain": self.text, "text/html": f"<p>{html.escape(self.text)}</p>{report.figures(cards)}"}
         return self.widget._repr_mimebundle_() | still
 
@@ -146,6 +144,13 @@ class Reviewer:
             self._mark()
             self.status.say(f"undone: {self._words(decision)}" if decision else "nothing to undo")
 
+    def begin(self, change=None) -> None:
+        """Show the first page with a label that is not decided, or the first of all."""
+        with self.status.shown():
+            decided, places = self.review.decided(), enumerate(self.rows.tolist())
+            self.page = next((place // PAGE for place, row in places if row not in decided), 0)
+            self.update()
+
     def turn(self, by: int) -> None:
         """Go ``by`` pages on, as far as there are any."""
         with self.status.shown():
@@ -157,7 +162,7 @@ class Reviewer:
     def update(self) -> None:
         """Show the page that the controls say."""
         with self.grid.hold_sync():
-            self.grid.cards = report.cards(self._cleaned, self._shown_rows(), {})
+            self.grid.cards = report.cards(self._cleaned, self._shown(), {})
             self._mark()
         self.buttons["previous"].disabled = self.page == 0
         self.buttons["next"].disabled = self.page == self.pages - 1
@@ -167,13 +172,8 @@ class Reviewer:
 
     # --- the widget ------------------------------------------------------------------------------------------------
 
-    def _shown_rows(self) -> list[int]:
+    def _shown(self) -> list[int]:
         return self.rows[self.page * PAGE : (self.page + 1) * PAGE].tolist()
-
-    def _first_open(self) -> int:
-        """The page of the first label that is not decided, or the first page where all are."""
-        decided = self.review.decided()
-        return next((place // PAGE for place, row in enumerate(self.rows.tolist()) if row not in decided), 0)
 
     def _made(self, row: int, decision: Decision) -> None:
         self._made_on[decision] = row
@@ -183,13 +183,13 @@ class Reviewer:
     def _place(self, decision: Decision) -> int | None:
         """Where among `rows` the card is to which undoing a decision goes."""
         rows = self.rows
-        found = np.flatnonzero(rows == self._made_on.get(decision, self.review.row(decision.file, decision.name)))
+        found = np.flatnonzero(rows == self._made_on.get(decision, self.review.rows.get(decision[:2])))
         if not len(found):
             found = np.flatnonzero(self.review.table["file"].to_numpy()[rows] == decision.file)
         return int(found[0]) if len(found) else None
 
     def _mark(self) -> None:
-        decided, rows = self.review.decided(), self._shown_rows()
+        decided, rows = self.review.decided(), self._shown()
         about = defaultdict(list)
         for file, name, present in self._known():
             about[file].append((name, present))
@@ -210,11 +210,6 @@ class Reviewer:
         # isolated, so that a name written from right to left does not turn the sentence round
         name, file = (f"\u2068{text}\u2069" for text in (decision.name, Path(decision.file).name))
         return f"{name} ({file}): {report.DONE.get(action, 'undecided')}"
-
-    def _moved(self, change) -> None:
-        with self.status.shown():
-            self.page = self._first_open()
-            self.update()
 
     def _asked(self, widget, message, buffers) -> None:
         """What the grid's keys and buttons send."""
@@ -237,7 +232,7 @@ class Reviewer:
         for name, part in (parts | {"status": self.status, "summary": self.summary, "review": whole}).items():
             part.add_class(f"galc-{name}")
         for control in choices.values():
-            control.observe(self._moved, "value")
+            control.observe(self.begin, "value")
         for name, do in {"previous": lambda: self.turn(-1), "next": lambda: self.turn(1), "undo": self.undo}.items():
             self.buttons[name].on_click(lambda _, do=do: do())
         self.grid.on_msg(self._asked)

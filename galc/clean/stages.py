@@ -86,17 +86,12 @@ class OwnStages:
         found[silver] = LabelSets(known[silver], self.general.silver_labels).posterior(noise)
         return found
 
-    @property
-    def noisy_posterior(self) -> Tensor:
-        """(N, K) probabilities q of the true labels, calibrated by the trusted images where there are enough."""
-        return self.known(self.sources)
-
     def second_round(self, noise: Noise, targets: Tensor, loss: Loss) -> Tensor:
         """`sources` by the mean of `MODELS` models of other folds each; see `_in_context`."""
         return self._beside(sum(self._in_context(1 + n, noise, targets, loss) for n in range(MODELS)) / MODELS)
 
     def known(self, sources: Tensor) -> Tensor:
-        """(N, K) probabilities of `sources`, calibrated where there are trusted images enough."""
+        """(N, K) probabilities q of `sources`, calibrated by the trusted images where there are enough."""
         return self.general.calibrated(sources) if self.calibrates else sources[0].sigmoid()
 
     def _beside(self, logits: Tensor) -> Tensor:
@@ -127,27 +122,22 @@ class OwnStages:
 
 
 def anchors(given: Tensor, labels: Tensor) -> Noise:
-    """Noise as it shows in probabilities of the labels as given (N, K): anchor points (Liu and Tao 2016, Patrini et al.
-    2017), since no trusted image is there to check them by.
+    """Noise by anchor points in probabilities of the labels as given (N, K) (Liu and Tao 2016, Patrini et al. 2017).
 
-    Where a model is surest of a class, its label is there unless it vanished. The class with the lowest bound (of those
-    with at least 20 labels) speaks for all: a weak model looks like noise elsewhere. Where a class is surely not there,
-    its label came by mistake; that bounds the share that is added, class by class.
+    Where a model is surest of a class, its label is there unless it vanished; the class with the lowest bound (of those
+    with 20 labels or more) speaks for all, since a weak model looks like noise elsewhere. Where a class is surely not
+    there, its label came by mistake, class by class.
     """
     size, often = labels.shape[1], labels.sum(0) >= ENOUGH
     sure = torch.stack([_quantile(given[labels[:, k], k], SURE) for k in range(size)])
     vanished = 1 - (sure[often] if often.any() else sure).max().clamp(0.05, 1)
     appeared = torch.stack([_quantile(given[~labels[:, k], k], PLAIN) for k in range(size)])
-    rates = vanished.double().expand(size), appeared.double().clamp(0, 0.5)
-    return Noise(torch.eye(size), *rates)
+    return Noise(torch.eye(size), vanished.double().expand(size), appeared.double().clamp(0, 0.5))
 
 
 def _quantile(values: Tensor, share: float) -> Tensor:
     """Of any number of values; 0 of none. (torch.quantile takes no more than 16 million.)"""
     return values.sort().values[round(share * (len(values) - 1))] if len(values) else values.new_zeros(())
-
-
-# --- context -------------------------------------------------------------------------------------------------------
 
 
 def heard(noise: Noise) -> Tensor:
@@ -180,11 +170,9 @@ class InContext(nn.Module):
 
 
 def as_noisy(labels: Tensor, trusted: Tensor, noise: Noise, seed: int) -> Tensor:
-    """(N, K) bool context: the labels as given; those of trusted images with ``noise``, or a model and its calibration
-    would know them by their better context. Images with all classes stay: no label could be turned into another.
-    """
+    """(N, K) bool, the labels as given; of trusted images with ``noise``, or a better context would tell them apart."""
     context = labels.clone()
-    some = trusted & ~labels.all(1)
+    some = trusted & ~labels.all(1)  # where an image has all classes, no label could be turned into another
     if some.any():
         context[some] = noise.inject(labels[some], seed).noisy
     return context
