@@ -27,11 +27,11 @@ from sklearn.utils.validation import check_array, check_is_fitted, has_fit_param
 from torch import Tensor
 
 from galc.checks import as_tensor, check_labels, check_scores
-from galc.clean import intervals
-from galc.clean.result import ENOUGH
+from galc.clean import ENOUGH, intervals
 from galc.clean.stages import anchors
 from galc.estimators import algorithm_1 as paper
 from galc.estimators.base import Estimate
+from galc.estimators.label_sets import LabelSets
 from galc.losses import asl
 from galc.noise import Noise
 from galc.training.crossfit import Platt
@@ -201,7 +201,7 @@ class _Given:
         if noise is not None and len(noise.removed) != self.labels.shape[1]:
             raise ValueError(f"the noise is of {len(noise.removed)} classes, labels are of {self.labels.shape[1]}")
         q, noise = self.known(noise)
-        result = intervals.posterior(q, self.labels, noise)
+        result = LabelSets(q, self.labels).posterior(noise)
         return torch.where(self.trusted[:, None], self.true.float(), result)
 
     def issues(self, posterior: Tensor, labels, classes: Sequence | None, least: float) -> pd.DataFrame:

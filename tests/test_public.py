@@ -16,7 +16,7 @@ from sklearn.multiclass import OneVsRestClassifier
 
 import galc
 from galc import store
-from galc.clean.result import ENOUGH
+from galc.clean import ENOUGH
 
 NAMES = """AsymmetricLoss ForwardASL ForwardBCE calibrate uncalibrate Noise symmetric pair_flip inject regulators
 algorithm_1 glc estimate_noise posterior find_label_issues LabelCleaner load_data Params run METHODS method evaluate"""
