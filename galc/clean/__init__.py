@@ -20,7 +20,7 @@ from torch import Tensor
 from galc import store
 from galc.clean.review import DECISIONS, Decision, Latest, done, latest, read, write
 from galc.data.dataset import Dataset
-from galc.noise.model import Noise
+from galc.noise import Noise
 
 FILE = "cleaned.safetensors"
 VERSION = 1

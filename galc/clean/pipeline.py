@@ -25,7 +25,7 @@ from galc.data.load import load as read_data
 from galc.data.trusted import with_trusted
 from galc.losses.asl import calibrate_logits
 from galc.methods.base import ASL, plain
-from galc.noise.model import Noise
+from galc.noise import Noise
 from galc.study.inputs import Projection, features, principal_components
 from galc.study.params import ParameterError, checked, unknown_message
 from galc.study.run import environment
