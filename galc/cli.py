@@ -108,10 +108,10 @@ def sweep(file: str, words: tuple, workers: int | None, scheduler: str | None) -
 @WORKERS
 def select(file: str, words: tuple, workers: int | None) -> int | None:
     """Choose a recipe on held-out gold images: the candidates of FILE (params/selection/*.yaml), the best first."""
+    from galc.study import runs
     from galc.study.params import from_words
-    from galc.study.select import command
 
-    return command(file, from_words(words), workers)
+    return runs.select(file, from_words(words), workers)
 
 
 @commands.command()

@@ -7,7 +7,7 @@ import pytest
 
 from galc import cli
 from galc.checks import MissingPackage
-from galc.study import select
+from galc.study import runs
 from galc.study.params import from_words
 from galc.study.workers import WorkerError
 
@@ -17,7 +17,7 @@ def work(monkeypatch):
     """Sets what ``galc select FILE`` does, and returns what `galc.cli.main` returns for it."""
 
     def run(does) -> int:
-        monkeypatch.setattr(select, "command", lambda *_: does())
+        monkeypatch.setattr(runs, "select", lambda *_: does())
         return cli.main(["select", "some.yaml"])
 
     return run

@@ -7,7 +7,7 @@ import pytest
 
 from galc import cli
 from galc.checks import MissingPackage, needs
-from galc.study import select
+from galc.study import runs
 
 
 def test_a_package_that_is_there_is_imported():
@@ -24,7 +24,7 @@ def test_a_missing_one_is_named_with_the_command_that_brings_it(monkeypatch):
 
 
 def test_a_command_ends_with_one_line_that_names_it(monkeypatch, capsys):
-    monkeypatch.setattr(select, "command", lambda *_: needs("no_such_package", "study"))
+    monkeypatch.setattr(runs, "select", lambda *_: needs("no_such_package", "study"))
     assert cli.main(["select", "some.yaml"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: no_such_package is needed here") and said.endswith('pip install "galc[study]"\n')

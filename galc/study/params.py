@@ -1,18 +1,14 @@
 """Every knob of a run: typed, validated, readable from a notebook's parameters cell or from YAML.
 
-``Params(noise=0.5)`` gives a whole, checked set of parameters. A name that is not one, a value of the wrong type
-or out of range is an error that names the parameter, before any work starts.
-
 A study file (params/*.yaml) holds such values as ``base``, and lists of them as ``grid``: every combination is a run.
-``GALC_PARAMS`` in the environment, the path of a study file or its content as JSON, goes before the defaults of all
-notebooks and before the values of every study file: so a sweep executes them on another data set, and the tests on
-little of it.
+``GALC_PARAMS`` in the environment, a study file's path or content, goes before the defaults of all notebooks and files.
 """
 
 import ast
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -89,8 +85,8 @@ class Params(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _typed(cls, value: object, field: ValidationInfo) -> object:
-        return located("plugins", value) if field.field_name == "plugins" else typed(field.field_name, value)
+    def _read(cls, value: object, field: ValidationInfo) -> object:
+        return located(field.field_name, typed(field.field_name, value))
 
     @field_validator("plugins")
     @classmethod
@@ -101,23 +97,13 @@ class Params(BaseModel):
     def __reduce__(self):
         return checked, (self.model_dump(),)  # in a worker's process, too, the plug-ins are loaded
 
-    @field_validator(*PATHS)
+    @field_validator("method", "noise_kind")
     @classmethod
-    def _whole_path(cls, value: str, field: ValidationInfo) -> str:
-        return located(field.field_name, value)
-
-    @field_validator("method")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in METHODS:
-            raise ValueError(f"choose one of {', '.join(METHODS)}")
-        return name
-
-    @field_validator("noise_kind")
-    @classmethod
-    def _kind(cls, name: str) -> str:
-        if name not in KINDS and not name.endswith(FORMATS):
-            raise ValueError(f"choose one of {', '.join(KINDS)}, or the path of a {'/'.join(FORMATS)} file")
+    def _known(cls, name: str, field: ValidationInfo) -> str:
+        table, endings = (METHODS, ()) if field.field_name == "method" else (KINDS, FORMATS)
+        if name not in table and not name.endswith(endings):
+            file = f", or the path of a {'/'.join(endings)} file" if endings else ""
+            raise ValueError(f"choose one of {', '.join(table)}{file}")
         return name
 
     @property
@@ -130,16 +116,14 @@ class Params(BaseModel):
         return checked(self.model_dump() | changes)
 
 
-TEXTS = {name for name, field in Params.model_fields.items() if field.annotation is str or name == "mode"}
-SETS = (ast.Assign, ast.AnnAssign)
+TEXTS = {name for name, field in Params.model_fields.items() if field.annotation is str} | {"mode", "plugins"}
 PLAIN = (bool, int, float, str, list, tuple, dict, type(None))  # what a parameters cell may hold
 
 
 def located(name: str, value: object) -> object:
-    """The value of a parameter; a path that exists is made absolute, so that other processes find it as well.
+    """The value of a parameter, or the list of its values; a path that exists is made absolute, for other processes.
 
-    Of a list, each. Relative paths start at the working directory, also those in a study file. ``plugins`` may be a
-    text with commas between its files.
+    Relative paths start at the working directory. ``plugins`` may be a text with commas between its files.
     """
     if name == "plugins" and isinstance(value, str | list | tuple):
         files = value.split(",") if isinstance(value, str) else value
@@ -154,8 +138,7 @@ def located(name: str, value: object) -> object:
 def typed(name: str, value: object) -> object:
     """The value of a parameter, the same in every command, notebook and file.
 
-    A text is a number (1e-3, too), true or false in any case, null or None where it stands for one; but where the
-    parameter is a text itself.
+    A text is a number, true or false in any case, null or None where it stands for one and the parameter is no text.
     """
     if not isinstance(value, str) or name in TEXTS:
         return value
@@ -164,10 +147,8 @@ def typed(name: str, value: object) -> object:
     if value in ("null", "None"):
         return None
     for kind in (int, float):
-        try:
+        with suppress(ValueError):
             return kind(value)
-        except ValueError:
-            continue
     return value
 
 
@@ -179,14 +160,9 @@ def checked(values: dict) -> Params:
     try:
         return Params(**values)
     except ValidationError as error:
-        lines = [f"parameter {e['loc'][0]!r} = {e['input']!r}: {sentence(e['msg'])}" for e in error.errors()]
+        told = [(e["loc"][0], e["input"], e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+        lines = [f"parameter {name!r} = {value!r}: {what[:1].lower()}{what[1:]}" for name, value, what in told]
         raise ParameterError("; ".join(dict.fromkeys(lines))) from None
-
-
-def sentence(message: str) -> str:
-    """A message of pydantic within one of ours."""
-    message = message.removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
 
 
 def from_words(pairs: Iterable[tuple[str, str]]) -> dict:
@@ -206,11 +182,9 @@ def unknown_message(unknown: list, known: list[str]) -> str:
 def read(namespace: dict, *own: str, **fixed) -> Params:
     """Params from a notebook: ``params = read(globals())`` in the cell after the parameters cell.
 
-    Every name that the parameters cell assigns is a parameter, annotated or not: a field of Params, or one of the
-    notebook's ``own``. papermill adds a cell, and only warns of names it does not know; here others are an error. An
-    empty text says nothing: so a notebook leaves a parameter to the study file that it is given. The base of
-    $GALC_PARAMS comes before what is as `Params` has it, other values and what papermill added before both, ``fixed``
-    before all. Raises ParameterError.
+    Every name that the parameters cell assigns, or papermill adds, is a field of Params or one of the notebook's
+    ``own``; another raises ParameterError. An empty text leaves a parameter to the study file that the notebook is
+    given. The base of $GALC_PARAMS comes before what is as `Params` has it, other values before both, ``fixed`` first.
     """
     names, added = _assigned(namespace, known := [*Params.model_fields, *own])
     if unknown := [name for name in names if name not in known]:
@@ -224,9 +198,8 @@ def read(namespace: dict, *own: str, **fixed) -> Params:
 def _assigned(namespace: dict, known: list[str]) -> tuple[list[str], list[str]]:
     """The parameters that a notebook sets, and those of them that papermill has added.
 
-    By IPython's history, where the cell that reads them is its last one: those of the latest parameters cell, and of
-    the latest that papermill added behind it. Without such a history (a script, ``%run``, nbval) all plain values that
-    there are; where they may be of another notebook, those alone that are, or look like, a known name.
+    By IPython's history, those of the latest parameters cell and of what papermill added behind it. Without one (a
+    script, ``%run``, nbval) all plain values; where they may be another notebook's, those that look like a known name.
     """
     history = [cell for cell in namespace.get("In", ()) if cell]
     if history and "read(" in history[-1]:
@@ -240,8 +213,8 @@ def _assigned(namespace: dict, known: list[str]) -> tuple[list[str], list[str]]:
         if added is not None:
             return added, added
     hidden = ("_", "PAPERMILL_")
-    plain = [n for n, value in namespace.items() if isinstance(value, PLAIN) and not n.startswith(hidden)]
-    plain = [n for n in plain if n not in ("In", "Out")]  # IPython's own
+    named = {n: value for n, value in namespace.items() if n not in ("In", "Out") and not n.startswith(hidden)}
+    plain = [n for n, value in named.items() if isinstance(value, PLAIN)]
     return [n for n in plain if not history or n in known or difflib.get_close_matches(n, known, n=1)], []
 
 
@@ -251,9 +224,9 @@ def assigned_in(source: str) -> list[str]:
         body = ast.parse(source).body
     except SyntaxError:
         return []
-    names = [part for node in body if isinstance(node, SETS) for part in ast.walk(node) if isinstance(part, ast.Name)]
-    stored = dict.fromkeys(name.id for name in names if isinstance(name.ctx, ast.Store))
-    return [name for name in stored if not name.startswith("PAPERMILL_")]
+    parts = [part for node in body if isinstance(node, ast.Assign | ast.AnnAssign) for part in ast.walk(node)]
+    stored = [part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
+    return [name for name in dict.fromkeys(stored) if not name.startswith("PAPERMILL_")]
 
 
 STUDY_KEYS = ("plugins", "base", "grid", "notebook", "notebooks", "report")
@@ -262,19 +235,18 @@ PARTIAL = "partial"  # only in $GALC_PARAMS: leave out the runs that are not in 
 
 
 def load_study(file: str | Path) -> dict:
-    """A study file: ``base`` and ``grid`` (empty if missing), ``notebook``, ``notebooks``, ``report``.
+    """A study file: ``base`` (with its ``plugins``, loaded), ``grid``, ``notebook``, ``notebooks``, ``report``.
 
-    Its ``plugins`` are loaded, and in the base. Raises ParameterError.
+    Raises ParameterError.
     """
-    folder = Path(file).parent if Path(file).exists() else (store.ROOT / file).parent
-    return _study(load_yaml(file), str(file), STUDY_KEYS, folder)
+    return _study(load_yaml(file), str(file), STUDY_KEYS, file_of(file).parent)
 
 
 def overridden(study: dict, by: dict | None) -> dict:
     """``study`` with the values of ``by``, a study too, before its own.
 
-    A parameter in the base of ``by`` is no longer in the grid. A list in the grid of ``by`` takes the place of the
-    same parameter's list; for a parameter that the study's grid has not, it says nothing.
+    A parameter in the base of ``by`` is no longer in the grid; a list in the grid of ``by`` takes the place of the
+    same parameter's list, if there is one.
     """
     by = {"base": {}, "grid": {}} | (by or {})
     grid = {name: by["grid"].get(name, values) for name, values in study["grid"].items() if name not in by["base"]}
@@ -285,10 +257,7 @@ def overridden(study: dict, by: dict | None) -> dict:
 
 
 def from_environment() -> dict | None:
-    """The study of $GALC_PARAMS, or None where that is not set. Raises ParameterError.
-
-    Beside what a study file may hold: ``partial``, true where a sweep left out runs that failed.
-    """
+    """The study of $GALC_PARAMS, or None where that is not set; it may also hold ``partial``. Raises ParameterError."""
     text = os.environ.get("GALC_PARAMS")
     if not text:
         return None
@@ -296,28 +265,17 @@ def from_environment() -> dict | None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ParameterError(f"GALC_PARAMS is neither a file nor JSON: {error}") from None
-    if not isinstance(value, dict):
-        return load_study(str(value))
-    return _study(value, "GALC_PARAMS", (*STUDY_KEYS, PARTIAL))
+    return _study(value, "GALC_PARAMS", (*STUDY_KEYS, PARTIAL)) if isinstance(value, dict) else load_study(str(value))
 
 
-def _loaded(study: dict, where: str, folder: Path) -> dict:
-    """{"plugins": its plug-ins} of a study, absolute and loaded; a relative path starts at ``folder``, or else here."""
-    files = [study.pop("plugins", []), study["base"].get("plugins", [])]
-    files = [file for some in files for file in (some if isinstance(some, list | tuple) else [some])]
-    if not files:
-        return {}
-    beside = [str(folder / str(file)) for file in files]
-    try:
-        found = [own if Path(own).exists() else file for own, file in zip(beside, files, strict=True)]
-        return {"plugins": checked({"plugins": found}).plugins}
-    except ParameterError as error:
-        raise ParameterError(f"{where}: {error}") from None
+def check_keys(value: dict, where: str, known: Sequence[str]) -> None:
+    """Raises ParameterError for a key of a file that it cannot have."""
+    if unknown := [key for key in value if key not in known]:
+        raise ParameterError(f"{where}: {unknown_message(unknown, list(known)).replace('parameter', 'key')}")
 
 
 def _study(value: dict, where: str, known: tuple[str, ...], folder: Path = Path()) -> dict:
-    if unknown := [key for key in value if key not in known]:
-        raise ParameterError(f"{where}: {unknown_message(unknown, list(known)).replace('parameter', 'key')}")
+    check_keys(value, where, known)
     study = {"base": {}, "grid": {}} | value
     for key in ("base", "grid"):
         if not isinstance(study[key], dict):
@@ -330,14 +288,31 @@ def _study(value: dict, where: str, known: tuple[str, ...], folder: Path = Path(
     return study
 
 
+def _loaded(study: dict, where: str, folder: Path) -> dict:
+    """{"plugins": its plug-ins} of a study, absolute and loaded; a relative path starts at ``folder``, or else here."""
+    files = [study.pop("plugins", []), study["base"].get("plugins", [])]
+    files = [file for some in files for file in (some if isinstance(some, list | tuple) else [some])]
+    if not files:
+        return {}
+    beside = [folder / str(file) for file in files]
+    try:
+        found = [str(own) if own.exists() else file for own, file in zip(beside, files, strict=True)]
+        return {"plugins": checked({"plugins": found}).plugins}
+    except ParameterError as error:
+        raise ParameterError(f"{where}: {error}") from None
+
+
+def file_of(path: str | Path) -> Path:
+    """A parameter file as it is named, relative to the working directory or the project."""
+    return project if not Path(path).exists() and (project := store.ROOT / path).exists() else Path(path)
+
+
 def load_yaml(path: str | Path) -> dict:
-    """A YAML file as a dict; relative to the working directory or the project.
+    """A YAML file (`file_of`) as a dict.
 
     Raises ParameterError naming the file if it is missing, no valid YAML, or no mapping.
     """
-    path = Path(path)
-    if not path.exists() and (store.ROOT / path).exists():
-        path = store.ROOT / path
+    path = file_of(path)
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

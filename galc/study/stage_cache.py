@@ -17,7 +17,7 @@ from galc.training import parallel
 
 # What decides a result by its code: these folders and modules, but for those of this room that only keep its books.
 SCIENCE = ("losses", "noise", "estimators", "training", "methods", "study", "checks.py", "metrics.py")
-BOOKS = ("params", "runs", "select", "stage_cache", "workers")
+BOOKS = ("params", "runs", "stage_cache", "workers")
 
 
 @cache

@@ -57,7 +57,7 @@ def read(file: str, overrides: dict) -> Sweep:
         source_of(name)
     if spec.get("report") and spec["report"] not in notebooks:
         raise ParameterError(f"{file}: report {spec['report']!r} is none of its notebooks")
-    path = Path(file) if Path(file).exists() else store.ROOT / file
+    path = params.file_of(file)
     return Sweep(path.stem, path, spec["base"], spec["grid"], points, notebook, notebooks, spec.get("report"))
 
 

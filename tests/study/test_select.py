@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from galc import cli, metrics, store
-from galc.study import select
+from galc.study import runs as grid
 from galc.study.params import ParameterError, Params, checked
 from galc.study.run import Run
 from galc.training.models import predict
@@ -26,17 +26,17 @@ def written(tiny, tmp_path):
 
 
 def test_every_candidate_is_run_at_every_point_of_the_grid(written):
-    runs = select.read(written())
+    runs = grid.candidates(written())
     assert [(p.hidden, p.seed) for p in runs["narrow"]] == [(16, 0), (16, 1)]
     assert [(p.hidden, p.seed) for p in runs["wide"]] == [(24, 0), (24, 1)]
-    assert {p.epochs for its in select.read(written(), {"epochs": 1}).values() for p in its} == {1}
+    assert {p.epochs for its in grid.candidates(written(), {"epochs": 1}).values() for p in its} == {1}
 
 
 def test_a_parameter_of_the_command_takes_the_place_of_its_list_in_the_grid_but_of_no_candidate(written):
-    runs = select.read(written(), {"seed": 5, "noise": 0.4})
+    runs = grid.candidates(written(), {"seed": 5, "noise": 0.4})
     assert [(p.seed, p.noise) for p in runs["wide"]] == [(5, 0.4)]
     with pytest.raises(ParameterError, match="hidden set by -p and in a candidate"):
-        select.read(written(), {"hidden": 8})
+        grid.candidates(written(), {"hidden": 8})
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_parameter_of_the_command_takes_the_place_of_its_list_in_the_grid_but_
 )
 def test_what_does_not_fit_is_said_before_anything_runs(written, changes, message):
     with pytest.raises(ParameterError, match=message):
-        select.read(written(**changes))
+        grid.candidates(written(**changes))
 
 
 def test_the_score_is_the_mAP_on_gold_images_that_no_stage_has_seen(tiny):
@@ -80,7 +80,7 @@ def test_the_table_pairs_seeds_and_puts_the_best_first():
         ("b", "bce", 0.6, 0, 40.0),
         ("b", "bce", 0.6, 1, 40.0),
     ]
-    got = select.table(pd.DataFrame(rows, columns=["candidate", "method", "noise", "seed", "mAP_gold"]))
+    got = grid.compared(pd.DataFrame(rows, columns=["candidate", "method", "noise", "seed", "mAP_gold"]))
     assert list(got.index) == ["b", "a"]
     assert got.loc["a"].to_dict() == pytest.approx(
         {"asl 20 %": 55.0, "bce 60 %": 40.0, "mean": 47.5, "behind": 1.0, "error": 0.5}
@@ -92,7 +92,7 @@ def test_candidates_may_be_methods(tiny, tmp_path):
     candidates = {"ASL": {"method": "asl"}, "BCE": {"method": "bce"}}
     spec = {"base": tiny | {"gold_holdout": 0.5}, "candidates": candidates}
     path = store.write_json(tmp_path / "methods.yaml", spec)
-    assert [p.method for its in select.read(str(path)).values() for p in its] == ["asl", "bce"]
+    assert [p.method for its in grid.candidates(str(path)).values() for p in its] == ["asl", "bce"]
 
 
 def test_the_command_prints_the_table_and_the_choice(written, capsys):
@@ -103,10 +103,10 @@ def test_the_command_prints_the_table_and_the_choice(written, capsys):
 
 def test_bad_input_is_one_line(written, capsys):
     assert cli.main(["select", written(base={})]) == 2
-    assert capsys.readouterr().err.startswith("error: ") and "gold_holdout" in select.__doc__
+    assert capsys.readouterr().err.startswith("error: ") and "gold_holdout" in grid.__doc__
 
 
 @pytest.mark.parametrize("name", ["recipe", "last_loss"])
 def test_the_selection_files_of_the_project_fit(name):
-    runs = select.read(f"params/selection/{name}.yaml")
+    runs = grid.candidates(f"params/selection/{name}.yaml")
     assert all(isinstance(p, Params) and p.gold_holdout > 0 for its in runs.values() for p in its)
