@@ -103,7 +103,6 @@ def _literal(h, labels, matrix, counts, rounds) -> list[float]:
 
 def cleanlab(scores: torch.Tensor, noisy: torch.Tensor) -> dict:
     """Which labels the library holds for wrong, all classes."""
-    cleanlab_filter.require()
     return {"labels held for wrong": int((cleanlab_filter.suspicious(scores, noisy) & noisy).sum())}
 
 

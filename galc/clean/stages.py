@@ -20,7 +20,7 @@ from galc.data.split import Split
 from galc.estimators.base import Estimate
 from galc.estimators.label_sets import LabelSets
 from galc.losses.forward import ForwardBCE
-from galc.methods.base import BCE, by_matrix, corrected, plain
+from galc.methods.base import BCE, Corrected, by_matrix, plain
 from galc.noise import Noise
 from galc.study.inputs import Data
 from galc.study.params import Params
@@ -75,7 +75,7 @@ class OwnStages:
         """(sources, N, K) logits of the true labels, cross-fitted: by models of all images in context, of the second
         round; by one of the trusted images alone, where there are enough.
         """
-        forward = corrected(BCE, by_matrix(ForwardBCE, Estimate.of(self.start)))
+        forward = Corrected(BCE, by_matrix(ForwardBCE, Estimate.of(self.start)))
         known = self.known(self._beside(self._in_context(0, self.start, self.given.labels.float(), forward)))
         noise = intervals.first(known[self.split.silver], self.general.silver_labels, self.calibrates)
         return self.second_round(noise, self.posterior(known, noise), plain(BCE))

@@ -76,12 +76,12 @@ LOOKS = [("#1b9e77", "$a$"), ("#d02090", "$b$"), ("#7570b3", "$c$"), ("#e6ab02",
 def method(
     name: str,
     title: str,
+    about: str | None = None,
     *,
     data: str,
     loss: Elementwise = ASL,
     estimator: str | None = None,
     look: tuple[str, str] | None = None,
-    about: str | None = None,
     dropout: bool = True,
     mixup: float = 0.0,
     gold_stop: bool = False,
@@ -89,13 +89,13 @@ def method(
     """Put a row into `METHODS`. Decorates what makes the training; called alone, it is a row that only trains ``loss``.
 
     title     : as printed in tables and figures
+    about     : a sentence for the reader; None: the first paragraph of the function's docstring
     data      : the images: "all" = S ∪ G, "silver" = S, "gold" = G, "clean" = G ∪ single-label images, "everything" =
                 S ∪ G ∪ single-label
     loss      : (logits, targets) -> losses, all (B, K), of labels that are taken as they are; what the logits say of
                 probabilities follows from it (`probabilities`)
     estimator : name in galc.estimators.base.ESTIMATORS of the C that is used, or None where none is
     look      : (colour, marker) in every figure; None: one that is free
-    about     : a sentence for the reader; None: the first paragraph of the function's docstring
     dropout   : False switches the dropout of the recipe off
     mixup     : a of the Beta(a, a) that images are mixed by, 0 for none
     gold_stop : True holds a fold of the gold images out and takes the epoch that is best on it
@@ -148,21 +148,6 @@ def plain(loss: Elementwise) -> Loss:
     return lambda logits, batch: loss(logits, batch.targets).sum(1).mean()
 
 
-def corrected(loss: Elementwise, noisy: Noisy) -> Loss:
-    """``loss`` for trusted images, which are never corrected (paper, Sec. 3.3), and ``noisy`` for the others."""
-    return Corrected(loss, noisy)
-
-
-def weighted(loss: Elementwise, weights: Tensor) -> Loss:
-    """Each label of each image times its weight: ``weights`` (images, K), all 1 for trusted images.
-
-    Raises ValueError for weights that are negative or not finite.
-    """
-    if not torch.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError("weights must be finite and not negative")
-    return Weighted(loss, weights)
-
-
 def by_matrix(loss: type[ForwardLoss], estimate: Estimate, **options: str) -> Noisy:
     """A forward correction, `galc.losses.forward.ForwardASL` or `ForwardBCE`, by an estimate; ``options`` are its."""
     return OfTargets(loss(estimate.arrivals, added=estimate.appearing, reduction="none", **options))
@@ -180,7 +165,7 @@ def probabilities(loss: Elementwise, logits: Tensor) -> Tensor:
 
 
 class Corrected(nn.Module):
-    """See `corrected`. State of ``noisy`` is state of it."""
+    """``loss`` for trusted images, which are never corrected (paper, Sec. 3.3), and ``noisy`` for the others."""
 
     def __init__(self, loss: Elementwise, noisy: Noisy):
         super().__init__()
@@ -192,10 +177,15 @@ class Corrected(nn.Module):
 
 
 class Weighted(nn.Module):
-    """See `weighted`. The weights are looked up by `Batch.rows`."""
+    """Each label of each image times its weight: ``weights`` (images, K), all 1 for trusted images.
+
+    Raises ValueError for weights that are negative or not finite.
+    """
 
     def __init__(self, loss: Elementwise, weights: Tensor):
         super().__init__()
+        if not torch.isfinite(weights).all() or (weights < 0).any():
+            raise ValueError("weights must be finite and not negative")
         self.loss = loss
         self.register_buffer("weights", weights.float(), persistent=False)  # worked out again, not kept in checkpoints
 

@@ -10,32 +10,18 @@ right, while under strong noise hardly an image has none.
 import torch
 from torch import Tensor
 
-from galc.checks import check_labels, check_scores
-from galc.methods.base import ASL, method, weighted
+from galc.checks import check_labels, check_scores, needs
+from galc.methods.base import ASL, Weighted, method
 
 
 @method("cleanlab", "cleanlab", data="everything", look=("#e377c2", "$C$"))
 def cleanlab(stages, estimate, data):
     """Labels that cleanlab's confident learning holds for wrong are masked, the others taken as they are."""
-    require()
+    needs("cleanlab", "compare")  # before any long work
     weights, noisy = torch.ones(data.targets.shape), ~data.trusted
     given = stages.given_probability[data.index[noisy]]
     weights[noisy] = 1 - suspicious(given, data.targets[noisy].bool()).float()
-    return data, weighted(ASL, weights)
-
-
-def require() -> None:
-    """Raises ModuleNotFoundError, naming the mend, where cleanlab is not installed: before any long work."""
-    try:
-        import cleanlab  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name not in ("cleanlab", "termcolor"):
-            raise
-        raise ModuleNotFoundError(
-            "label filtering is done by cleanlab, which is not installed: "
-            "pip install 'cleanlab>=2.9' (galc's extra 'compare')",
-            name=error.name,
-        ) from None
+    return data, Weighted(ASL, weights)
 
 
 def suspicious(probabilities: Tensor, labels: Tensor) -> Tensor:
@@ -43,11 +29,9 @@ def suspicious(probabilities: Tensor, labels: Tensor) -> Tensor:
 
     ``probabilities`` (N, K) in [0, 1] of the labels as given, each image's from models that have not seen it. A
     class that all images or none have is left alone: there is nothing to compare. Raises ValueError for
-    probabilities out of range, ModuleNotFoundError without cleanlab.
+    probabilities out of range, ImportError without cleanlab.
     """
-    require()
-    from cleanlab.multilabel_classification.filter import find_multilabel_issues_per_class
-
+    filtering = needs("cleanlab.multilabel_classification.filter", "compare")
     labels = check_labels(labels).cpu()
     probabilities = check_scores(probabilities, labels, "probabilities").cpu()
     if (probabilities < 0).any() or (probabilities > 1).any():
@@ -57,6 +41,6 @@ def suspicious(probabilities: Tensor, labels: Tensor) -> Tensor:
     if varied.any():
         given = [row.nonzero()[:, 0].tolist() for row in labels[:, varied]]
         # one process: the work is small, and worker processes would not survive inside a sweep's workers
-        issues = find_multilabel_issues_per_class(given, probabilities[:, varied].double().numpy(), n_jobs=1)
+        issues = filtering.find_multilabel_issues_per_class(given, probabilities[:, varied].double().numpy(), n_jobs=1)
         found[:, varied] = torch.from_numpy(issues)
     return found

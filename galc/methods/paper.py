@@ -4,13 +4,13 @@ Three readings of it: to the letter, twice, and with a C that is a transition ma
 """
 
 from galc.losses.forward import ForwardASL, LiteralASL
-from galc.methods.base import ASL, OfTargets, by_matrix, corrected, method
+from galc.methods.base import ASL, Corrected, OfTargets, by_matrix, method
 
 
 @method("galc-slr-literal", "GALC-SLR, literal", data="all", estimator="algorithm-1", look=("#56b4e9", "<"))
 def clamped(stages, estimate, data):
     """The paper's formulas to the letter: C = sigmoid(Ĉ), ASL of Cᵀp, the product clamped to 1."""
-    return data, corrected(ASL, OfTargets(LiteralASL(estimate.transition, clamp=True, reduction="none")))
+    return data, Corrected(ASL, OfTargets(LiteralASL(estimate.transition, clamp=True, reduction="none")))
 
 
 @method(
@@ -22,19 +22,19 @@ def clamped(stages, estimate, data):
 )
 def unclamped(stages, estimate, data):
     """The same in the authors' ASL arithmetic, the product left as it is."""
-    return data, corrected(ASL, OfTargets(LiteralASL(estimate.transition, clamp=False, reduction="none")))
+    return data, Corrected(ASL, OfTargets(LiteralASL(estimate.transition, clamp=False, reduction="none")))
 
 
 @method(
     "galc-slr",
     "GALC-SLR",
+    "The paper's three steps with a row-stochastic C from calibrated single-label regulators, "
+    "ASL corrected on the probability scale.",
     data="all",
     estimator="calibrated-regulators",
     look=("#0072b2", "^"),
-    about="The paper's three steps with a row-stochastic C from calibrated single-label regulators, "
-    "ASL corrected on the probability scale.",
 )
 @method("true-correction", "True-Correction", data="all", estimator="true", look=("#000000", "d"))
 def galc_slr(stages, estimate, data):
     """GALC-SLR's training with the true C, which nobody knows."""
-    return data, corrected(ASL, by_matrix(ForwardASL, estimate))
+    return data, Corrected(ASL, by_matrix(ForwardASL, estimate))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from galc.checks import check_labels, check_scores
 from galc.losses.forward import corrupted
-from galc.methods.base import ASL, method, weighted
+from galc.methods.base import ASL, Weighted, method
 
 _TINY = 1e-12
 
@@ -25,7 +25,7 @@ def reweighting(stages, estimate, data):
     labels = data.targets[noisy].bool()
     q = stages.shifted(stages.noisy_posterior[data.index[noisy]], labels, estimate)
     weights[noisy] = importance(q, labels, estimate.arrivals, estimate.appearing)
-    return data, weighted(ASL, weights)
+    return data, Weighted(ASL, weights)
 
 
 def importance(q: Tensor, labels: Tensor, transition: Tensor, added: Tensor | None = None) -> Tensor:

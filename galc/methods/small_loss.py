@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from galc.methods.base import ASL, Elementwise, corrected, method
+from galc.methods.base import ASL, Corrected, Elementwise, method
 from galc.training.batch import Batch, EachEpoch
 
 
 @method("small-loss", "Small loss", data="everything", estimator="attribution", look=("#999933", "."))
 def small_loss(stages, estimate, data):
     """ASL without the labels of largest loss, as many of each class as GALC-plus's C holds wrong."""
-    return data, corrected(ASL, SmallLoss(ASL, estimate.arrivals, *data.targets.shape, added=estimate.appearing))
+    return data, Corrected(ASL, SmallLoss(ASL, estimate.arrivals, *data.targets.shape, added=estimate.appearing))
 
 
 class SmallLoss(EachEpoch):

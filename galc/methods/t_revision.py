@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from galc.losses.forward import ForwardBCE
-from galc.methods.base import BCE, corrected, method
+from galc.methods.base import BCE, Corrected, method
 from galc.training.batch import Batch
 
 
 @method("t-revision", "T-revision", data="everything", loss=BCE, estimator="attribution", look=("#9467bd", "$T$"))
 def t_revision(stages, estimate, data):
     """Forward-corrected BCE; C gets a slack that is learned with the classifier, after Xia et al. 2019."""
-    return data, corrected(BCE, TRevision(estimate.arrivals, stages.params.epochs, estimate.appearing))
+    return data, Corrected(BCE, TRevision(estimate.arrivals, stages.params.epochs, estimate.appearing))
 
 
 class TRevision(nn.Module):

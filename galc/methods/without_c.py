@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from galc.losses import robust
-from galc.methods.base import BCE, corrected, method
+from galc.methods.base import BCE, Corrected, method
 from galc.training.batch import Batch
 
 _EDGE = 1e-4  # probabilities are kept this far from 0 and 1, as in the authors' code
@@ -18,22 +18,22 @@ _EDGE = 1e-4  # probabilities are kept this far from 0 and 1, as in the authors'
 @method("gce", "GCE", data="everything", loss=BCE, look=("#aa7744", "8"))
 def gce(stages, estimate, data):
     """Generalised cross-entropy of noisy labels, on GALC-plus's data; q chosen on gold images."""
-    return data, corrected(BCE, lambda logits, batch: robust.gce(logits, batch.targets))
+    return data, Corrected(BCE, lambda logits, batch: robust.gce(logits, batch.targets))
 
 
 @method("elr", "ELR", data="everything", loss=BCE, look=("#774411", "H"))
 def elr(stages, estimate, data):
     """Early-learning regularisation of noisy images, label by label, on GALC-plus's data."""
-    return data, corrected(BCE, EarlyLearning(*data.targets.shape))
+    return data, Corrected(BCE, EarlyLearning(*data.targets.shape))
 
 
 method(
     "hill",
     "Hill",
+    "Hill loss for missing labels, on GALC-plus's data.",
     data="everything",
     loss=robust.hill,
     look=("#44aa99", "4"),
-    about="Hill loss for missing labels, on GALC-plus's data.",
 )
 
 
@@ -45,7 +45,7 @@ def focal_margin(logits: Tensor, targets: Tensor) -> Tensor:
 @method("splc", "SPLC", data="everything", loss=focal_margin, look=("#117a8b", "+"))
 def splc(stages, estimate, data):
     """Focal-margin loss; labels the model finds on noisy images become present. GALC-plus's data."""
-    return data, corrected(focal_margin, lambda logits, batch: robust.splc(logits, batch.targets, batch.epoch))
+    return data, Corrected(focal_margin, lambda logits, batch: robust.splc(logits, batch.targets, batch.epoch))
 
 
 class EarlyLearning(nn.Module):

@@ -23,7 +23,7 @@ from galc.estimators.label_sets import LabelSets
 from galc.losses.asl import calibrate_logits
 from galc.losses.forward import ForwardBCE
 from galc.methods import plugins
-from galc.methods.base import ASL, BCE, by_matrix, corrected, plain
+from galc.methods.base import ASL, BCE, Corrected, by_matrix, plain
 from galc.study.inputs import Inputs
 from galc.study.params import Params
 from galc.study.stage_cache import Costs, code_digest
@@ -319,4 +319,4 @@ class Stages:
 
 def _forward(estimate: Estimate) -> Loss:
     """BCE, forward-corrected by an estimate for all but trusted images."""
-    return corrected(BCE, by_matrix(ForwardBCE, estimate))
+    return Corrected(BCE, by_matrix(ForwardBCE, estimate))

@@ -9,7 +9,7 @@ from host import NothingReadBack
 from galc.estimators.base import Estimate
 from galc.losses.asl import calibrate
 from galc.losses.forward import ForwardASL, ForwardBCE, LiteralASL
-from galc.methods.base import ASL, BCE, METHODS, by_matrix, corrected, plain, probabilities, weighted
+from galc.methods.base import ASL, BCE, METHODS, Corrected, Weighted, by_matrix, plain, probabilities
 from galc.noise import pair_flip, symmetric
 from galc.training.batch import Batch, TrainingSet
 
@@ -115,11 +115,11 @@ def test_weights_go_by_the_rows_of_the_batch_and_all_ones_are_the_plain_loss(nam
     logits, targets, trusted = batch()
     rows = torch.randperm(30, generator=torch.Generator().manual_seed(0))[:12]
     weights = torch.rand(30, K, generator=torch.Generator().manual_seed(1))
-    got = weighted(PLAIN[name], weights)(logits, Batch(targets, trusted, rows, 1))
+    got = Weighted(PLAIN[name], weights)(logits, Batch(targets, trusted, rows, 1))
     losses = PLAIN[name](logits, targets)
     expected = sum(float(weights[rows[n], k] * losses[n, k]) for n in range(12) for k in range(K)) / 12
     assert got.item() == pytest.approx(expected, rel=1e-5)
-    ones = weighted(PLAIN[name], torch.ones(30, K))(logits, Batch(targets, trusted, rows, 1))
+    ones = Weighted(PLAIN[name], torch.ones(30, K))(logits, Batch(targets, trusted, rows, 1))
     torch.testing.assert_close(ones, plain(PLAIN[name])(logits, its(targets, trusted)))
 
 
@@ -128,14 +128,14 @@ def test_a_label_of_weight_zero_teaches_nothing():
     weights = torch.ones(12, K)
     weights[3, 2] = 0
     x = logits.clone().requires_grad_()
-    weighted(ASL, weights)(x, its(targets, trusted)).backward()
+    Weighted(ASL, weights)(x, its(targets, trusted)).backward()
     assert x.grad[3, 2] == 0 and (x.grad != 0).sum() > 30
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
 def test_weights_that_are_none_are_refused(value):
     with pytest.raises(ValueError, match="finite and not negative"):
-        weighted(ASL, torch.full((2, K), value))
+        Weighted(ASL, torch.full((2, K), value))
 
 
 @pytest.mark.parametrize("name", UNCORRECTED)
@@ -188,5 +188,5 @@ def test_after_the_first_step_no_loss_makes_the_processor_wait_for_a_gpu(name):
 
 
 def test_a_matrix_is_on_the_device_of_the_loss_and_in_no_checkpoint():
-    loss = corrected(BCE, by_matrix(ForwardBCE, Estimate(symmetric(K, 0.4)))).to("meta")
+    loss = Corrected(BCE, by_matrix(ForwardBCE, Estimate(symmetric(K, 0.4)))).to("meta")
     assert loss.noisy.loss.transition.is_meta and not loss.state_dict()

@@ -11,7 +11,7 @@ from torch import nn
 from galc.checks import check_transition
 from galc.estimators.base import Estimate, matrix_error
 from galc.losses.forward import ForwardBCE
-from galc.methods.base import BCE, METHODS, by_matrix, corrected
+from galc.methods.base import BCE, METHODS, Corrected, by_matrix
 from galc.methods.t_revision import TRevision
 from galc.noise import pair_flip, symmetric
 from galc.noise.draw import inject
@@ -58,7 +58,7 @@ def test_before_it_learns_it_is_the_forward_correction(transition):
 def test_a_slack_that_does_not_learn_trains_the_same_model_as_the_forward_correction():
     held = row(symmetric(K, 0.3))
     held.noisy.slack.requires_grad_(False)
-    forward = trained(corrected(BCE, by_matrix(ForwardBCE, Estimate(symmetric(K, 0.3)))))
+    forward = trained(Corrected(BCE, by_matrix(ForwardBCE, Estimate(symmetric(K, 0.3)))))
     torch.testing.assert_close(trained(held), forward, atol=1e-3, rtol=1e-3)
     assert not torch.allclose(trained(row(symmetric(K, 0.3))), forward, atol=1e-2)
 

@@ -5,7 +5,7 @@ import torch
 
 from galc.estimators.base import Estimate
 from galc.losses.forward import ForwardBCE
-from galc.methods.base import ASL, BCE, by_matrix, corrected, plain
+from galc.methods.base import ASL, BCE, Corrected, by_matrix, plain
 from galc.training.batch import Batch, TrainingSet, mixed
 
 
@@ -81,7 +81,7 @@ def test_a_loss_that_is_linear_in_its_targets_is_that_of_the_mixed_targets(each)
 def test_each_side_of_a_pair_is_corrected_or_trusted_by_its_own_flag():
     inputs, labels = batch()
     matrix = torch.full((K, K), 0.1) + 0.6 * torch.eye(K)
-    own = corrected(BCE, by_matrix(ForwardBCE, Estimate(matrix)))
+    own = Corrected(BCE, by_matrix(ForwardBCE, Estimate(matrix)))
     share, partner = draw(5, 1.0, 6)
     torch.manual_seed(5)
     _, loss = mixed(inputs, own, 1.0)

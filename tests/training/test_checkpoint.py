@@ -14,7 +14,7 @@ from torch import nn
 
 from galc.estimators.base import Estimate
 from galc.losses.asl import AsymmetricLoss
-from galc.methods.base import ASL, METHODS, weighted
+from galc.methods.base import ASL, METHODS, Weighted
 from galc.noise import symmetric
 from galc.training import checkpoint
 from galc.training import loop as trainer
@@ -36,8 +36,8 @@ def losses() -> dict:
     return {name: corrected(name) for name in (*plain_ones, *names, "elr", "gce", "splc", "small-loss")} | {
         "another C": corrected("galc-slr", Estimate(symmetric(4, 0.2))),
         "something added": corrected("galc-slr", appearing),
-        "weights": weighted(ASL, torch.ones(9, 4)),
-        "other weights": weighted(ASL, torch.full((9, 4), 0.5)),
+        "weights": Weighted(ASL, torch.ones(9, 4)),
+        "other weights": Weighted(ASL, torch.full((9, 4), 0.5)),
     }
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from galc.estimators.base import Estimate
 from galc.losses.forward import ForwardBCE
-from galc.methods.base import ASL, BCE, by_matrix, corrected, plain
+from galc.methods.base import ASL, BCE, Corrected, by_matrix, plain
 from galc.noise import symmetric
 from galc.training import crossfit as module
 from galc.training.batch import TrainingSet
@@ -239,7 +239,7 @@ def test_finished_folds_are_not_trained_again_after_an_interruption(fold, traine
 C = symmetric(K, 0.3).float()
 OTHERS = {
     "loss": {"loss": plain(ASL)},
-    "C": {"loss": corrected(BCE, by_matrix(ForwardBCE, Estimate(symmetric(K, 0.2))))},
+    "C": {"loss": Corrected(BCE, by_matrix(ForwardBCE, Estimate(symmetric(K, 0.2))))},
     "targets": {"data": replace(one_hot_images(), targets=1 - one_hot_images().targets)},
     "inputs": {"data": replace(one_hot_images(), inputs=2 * torch.eye(15))},
     "recipe": {"recipe": replace(RECIPE, learning_rate=0.2)},
@@ -251,7 +251,7 @@ OTHERS = {
 def test_no_fold_of_another_cross_fitting_is_read(other, tmp_path, monkeypatch):
     own = {
         "data": one_hot_images(),
-        "loss": corrected(BCE, by_matrix(ForwardBCE, Estimate(C))),
+        "loss": Corrected(BCE, by_matrix(ForwardBCE, Estimate(C))),
         "recipe": RECIPE,
         "seed": 0,
     }

@@ -16,7 +16,7 @@ from galc.estimators.base import Estimate
 from galc.losses.asl import calibrate_logits
 from galc.losses.forward import ForwardASL, ForwardBCE
 from galc.methods.base import ASL as ELEMENTWISE
-from galc.methods.base import BCE, METHODS, by_matrix, corrected, plain
+from galc.methods.base import BCE, METHODS, Corrected, by_matrix, plain
 from galc.noise import symmetric
 from galc.training import checkpoint, models
 from galc.training import loop as trainer
@@ -246,7 +246,7 @@ def test_a_process_killed_inside_an_epoch_is_resumed_bit_identically(tmp_path):
         {"data": dataclasses.replace(data(), inputs=1 + data().inputs)},
         {"choose": lambda model: 1.0},
         {"loss": plain(BCE)},
-        {"loss": corrected(ELEMENTWISE, by_matrix(ForwardASL, Estimate(symmetric(4, 0.3))))},
+        {"loss": Corrected(ELEMENTWISE, by_matrix(ForwardASL, Estimate(symmetric(4, 0.3))))},
     ],
     ids=lambda other: next(iter(other)),
 )
@@ -631,7 +631,7 @@ def test_weights_broken_by_the_last_step_are_not_taken_for_a_result(tmp_path):
 
 def test_a_faulty_correction_matrix_is_not_mistaken_for_a_loss_that_is_not_finite():
     with pytest.raises(ValueError, match="does not sum to at most 1"):
-        fit(probe(), data(), corrected(BCE, by_matrix(ForwardBCE, Estimate(2 * TRANSITION))), RECIPE, 0)
+        fit(probe(), data(), Corrected(BCE, by_matrix(ForwardBCE, Estimate(2 * TRANSITION))), RECIPE, 0)
 
 
 def test_a_training_set_that_does_not_fit_together_is_refused():
