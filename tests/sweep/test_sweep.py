@@ -148,7 +148,7 @@ def test_a_point_gets_all_parameters_what_its_notebook_declares_injected_the_res
     first, second = point_jobs(its)
     assert second.parameters["noise"] == 0.2 and second.parameters["epochs"] == 2
     assert set(second.parameters) == set(declared("one_run")) and "hidden" not in second.parameters
-    assert json.loads(second.environment["GALC_PARAMS"])["base"] == its.points[1].model_dump()
+    assert json.loads(second.environment["GALC_PARAMS"])["base"] == its.points[1].model_dump(mode="json")
     assert second.environment["GALC_OUTPUTS"] == str(store.outputs()) and second.environment["GALC_WORKERS"] == "1"
     assert second.output == store.outputs() / "sweeps" / "tiny" / "noise=0.2.ipynb" and first.mark != second.mark
     monkeypatch.setattr(stage_cache, "code_digest", lambda: "other")
