@@ -183,15 +183,15 @@ def budget_curves(
 
 
 @style()
-def loss_curves(losses: Mapping[str, Callable], num_classes: int, rest: float = -8.0) -> Sequence[Axes]:
+def loss_curves(losses: Mapping[str, Callable], num_classes: int) -> Sequence[Axes]:
     """The loss of one class against its output p: where its label is given, and where it is not.
 
-    ``losses``: name -> function of logits (n, K) and labels (n, K) that returns losses (n, K). The other classes have
-    the logit ``rest`` and no label.
+    ``losses``: name -> function of logits (n, K) and labels (n, K) that returns losses (n, K). The image surely shows
+    the second class, and no other; none of their labels is given.
     """
     axes = panels(2, (7.6, 3.4))
-    logits = np.full((141, num_classes), rest, np.float32)
-    logits[:, 0] = np.linspace(-7, 7, len(logits))
+    logits = np.full((141, num_classes), -8, np.float32)
+    logits[:, 0], logits[:, 1] = np.linspace(-7, 7, len(logits)), 8
     for ax, given in zip(axes, (1, 0), strict=True):
         labels = np.zeros_like(logits)
         labels[:, 0] = given
