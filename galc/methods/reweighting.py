@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from galc.checks import check_labels, check_scores
+from galc.estimators.attribution import match_counts
 from galc.losses.forward import corrupted
 from galc.methods.base import ASL, Weighted, method
 
@@ -23,7 +24,9 @@ def reweighting(stages, estimate, data):
     """Each noisy label weighs P(clean) / P(noisy), from cross-fitted posteriors and C, after Liu and Tao 2016."""
     weights, noisy = torch.ones(data.targets.shape), ~data.trusted
     labels = data.targets[noisy].bool()
-    q = stages.shifted(stages.noisy_posterior[data.index[noisy]], labels, estimate)
+    q = stages.noisy_posterior[data.index[noisy]]
+    if estimate.appearing is None:  # the noise keeps each image's number of labels
+        q = match_counts(q, labels.sum(1))
     weights[noisy] = importance(q, labels, estimate.arrivals, estimate.appearing)
     return data, Weighted(ASL, weights)
 

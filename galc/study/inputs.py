@@ -52,11 +52,7 @@ class Data:
 
 
 class Inputs:
-    """The data set, split and noise of some parameters. The noise is drawn once for (data, split, kind, level).
-
-    Nothing is loaded or drawn before it is asked for. `galc.study.stages.Stages` asks for ``data``, ``split``,
-    ``observed``, ``clean`` and ``noise_key``; whoever has these can have stages.
-    """
+    """The data set, split and noise of some parameters; nothing is loaded or drawn before it is asked for."""
 
     def __init__(self, params: Params):
         self.params = params
@@ -72,17 +68,12 @@ class Inputs:
 
     @property
     def split_seed(self) -> int:
-        p = self.params
-        return p.seed if p.split_seed is None else p.split_seed
+        return self.params.seed if self.params.split_seed is None else self.params.split_seed
 
     @cached_property
     def split(self) -> Split:
         p = self.params
         return split(self.train.labels, p.gold_fraction, p.single_label_limit, self.split_seed, p.gold_holdout)
-
-    @property
-    def split_digest(self) -> str:
-        return store.array_digest(*(getattr(self.split, name).numpy() for name in ("gold", "silver", "single")))
 
     @property
     def clean(self) -> Tensor:
@@ -100,14 +91,15 @@ class Inputs:
         p, labels = self.params, data.labels[index]
         if p.noise_file is not None:
             return from_file.read(p.noise_file, data.classes) if p.noise > 0 else none(data.num_classes)
-        weak = lambda: self._weak_scores(x[index], labels)  # noqa: E731
-        request = kinds.Request(labels, p.noise, groups_of(data), self.split_seed, weak)
-        return kinds.make(p.noise_kind, request)
+        weak = partial(self._weak_scores, x[index], labels)
+        return kinds.make(p.noise_kind, kinds.Request(labels, p.noise, groups_of(data), self.split_seed, weak))
 
     def _weak_scores(self, x: Tensor, labels: Tensor) -> Tensor:
+        def compute():
+            return {"scores": by_image.scores(x, labels, self.split_seed).numpy()}, {}
+
         content = store.array_digest(x.numpy(), labels.numpy())
         key = {"content": content, "seed": self.split_seed, "code": store.file_digest(Path(by_image.__file__))}
-        compute = lambda: ({"scores": by_image.scores(x, labels, self.split_seed).numpy()}, {})  # noqa: E731
         return torch.from_numpy(store.cached("weak", key, compute).arrays["scores"])
 
     @property
@@ -191,8 +183,7 @@ def prepare(p: Params) -> Data:
     if not len(several := test.multi_label()):
         raise ValueError(f"{test.name}: no image has two labels or more, and the metrics are taken on these alone")
     test = test.subset(several)
-    make = {"probe": _probe, "finetune": _finetune}[p.mode]
-    return make(p, train, test)
+    return (_probe if p.mode == "probe" else _finetune)(p, train, test)
 
 
 _prepared = lru_cache(maxsize=2)(prepare)  # the latest alone: each holds a whole data set as tensors
@@ -233,8 +224,8 @@ class Projection:
 def principal_components(train: np.ndarray, test: np.ndarray, components: int, ddof: int = 0) -> store.Entry:
     """Features standardised per dimension, then their leading principal components, fitted on all training images.
 
-    Scaled by one number, their mean variance (with ``ddof``), so that the components keep their relative size: small
-    ones, mostly noise, are then learnt late. Stored with the projection: every process trains on the same bits.
+    Scaled by one number, their mean variance (with ``ddof``): small components, mostly noise, are then learnt late.
+    Stored with the projection, so that every process trains on the same bits.
     """
     key = {"train": store.array_digest(train), "test": store.array_digest(test), "components": components, "ddof": ddof}
 

@@ -78,8 +78,7 @@ class Run:
     def limits(self) -> list[str]:
         """What the method's estimator cannot say of this noise."""
         name = self.method.estimator
-        text = estimators.limits(name, self.stages.inputs.kind) if name else ""
-        return [text] if text else []
+        return [text] if name and (text := estimators.limits(name, self.stages.inputs.kind)) else []
 
     def record(self) -> RunRecord:
         """From the cache, or computed and stored."""
@@ -90,7 +89,8 @@ class Run:
         seconds = by_stage(entry)
         # the run may be shared, as by several noise levels: these are the parameters that were asked for
         own = {"params": p.model_dump(), "file": entry.path.name, "seconds": seconds, "warnings": self.limits}
-        own |= {"fallback": self._fallback(), "split": inputs.split_digest}
+        parts = [getattr(inputs.split, name).numpy() for name in ("gold", "silver", "single")]
+        own |= {"fallback": self._fallback(), "split": store.array_digest(*parts)}
         summary = {"method": p.method, "noise": p.noise, "seed": p.seed} | entry.record["summary"]
         if not self.method.sees_noise:  # the noise that a shared run was spared is not shared
             summary |= inputs.noise_rates

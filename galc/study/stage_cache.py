@@ -33,8 +33,8 @@ def code_digest() -> str:
 class Costs:
     """The cached stages of one study; entries are kept in memory once they were asked for.
 
-    An entry's record gets ``seconds``: {"stage/file": seconds} of itself and of all that it asked for on the way. A
-    stage's own time is without that of the stages it asked for, and without what happens `apart`.
+    An entry's record gets ``seconds``: {"stage/file": seconds} of itself, without what happens `apart`, and of all that
+    it asked for on the way.
     """
 
     def __init__(self):
@@ -77,6 +77,6 @@ def by_stage(entry: store.Entry) -> dict[str, float]:
     """{stage: seconds} of an entry that `Costs` has made: its own stage, and those that it needs."""
     seconds: dict[str, float] = {}
     for name, value in entry.record["seconds"].items():
-        stage = name.split("/")[0]
+        stage = name.partition("/")[0]
         seconds[stage] = seconds.get(stage, 0.0) + value
     return seconds

@@ -2,8 +2,8 @@
 
     data -> features -> split and noise -> silver model f (step 1) -> C (step 2)
 
-A stage is stored under a key made of the parameters it depends on, the content of its inputs and the code that
-computes it: shared stages are computed once, whoever asks first, and a result is never older than its code.
+A stage's key is made of the parameters it depends on, the content of its inputs and the code that computes it: shared
+stages are computed once, whoever asks first, and a result is never older than its code.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,8 +55,8 @@ BEHIND = {
 class Stages:
     """The stages of one data set, split, noise level and seed, shared by all methods.
 
-    ``inputs``: what models are given, `galc.study.inputs.Inputs` or whatever has its ``data``, ``split``, ``observed``,
-    ``clean`` and ``noise_key``; ``params``: model, recipe, folds and seed.
+    ``inputs``: `galc.study.inputs.Inputs`, or whatever has its ``data``, ``split``, ``observed``, ``clean`` and
+    ``noise_key``; ``params``: model, recipe, folds and seed.
     """
 
     def __init__(self, inputs: Inputs, params: Params, log: Log = None):
@@ -80,11 +80,10 @@ class Stages:
     def key(self, parts: Sequence[str], lengths: Sequence[str]) -> dict:
         """What models depend on that are trained on these ``parts`` of the split, for these ``lengths``.
 
-        Data, images and model inputs by content, model and recipe, seed and code; the noise where silver images are
-        among them, since all others are clean.
+        Data and images by content, model and recipe, seed and code; the noise where silver images are among them.
         """
         p, split = self.params, self.split
-        key = {name: getattr(p, name) for name in (*TRAINING, *lengths)}
+        key = p.model_dump(include={*TRAINING, *lengths})
         key |= {part: store.array_digest(getattr(split, part).numpy()) for part in parts}
         key |= self.inputs.noise_key if "silver" in parts else {}
         return key | {"seed": p.seed, "data": self.inputs.data.digest, "code": code_digest()}
@@ -98,9 +97,8 @@ class Stages:
         return self.inputs.data.build(p.hidden, *((p.dropout, p.input_dropout) if dropout else (0.0, 0.0)))
 
     def recipe(self, **changes) -> Recipe:
-        p = self.params
-        values = {name: getattr(p, name) for name in Recipe.__dataclass_fields__ if hasattr(p, name)}
-        return Recipe(**(values | changes))
+        shared = self.params.model_dump(include={field.name for field in fields(Recipe)})
+        return Recipe(**(shared | changes))
 
     def training_set(self, index: Tensor, targets: Tensor | None = None) -> TrainingSet:
         """Images ``index`` with the labels a user would get, or with ``targets`` (N, K)."""
@@ -123,10 +121,7 @@ class Stages:
 
     @cached_property
     def gold_fold(self) -> Tensor:
-        """(m,) index of the gold images that methods choose their epoch on, out of training.
-
-        Those that no method trains on (``gold_holdout``); where there are none, a fifth of the gold images.
-        """
+        """(m,) index of the images that methods choose their epoch on: those held out, or a fifth of the gold ones."""
         gold, held = self.split.gold, self.split.held
         return held if len(held) else gold[folds(len(gold), 5, self.inputs.split_seed) == 0]
 
@@ -151,10 +146,7 @@ class Stages:
         )
 
     def crossfit(self, what: str, key: dict, data: TrainingSet, loss: Loss, relabel: Relabel | None = None) -> Tensor:
-        """(N, K) logits for all images, each from models that have not seen it.
-
-        ``key`` is of the stage that asks for it, and tells what ``relabel`` depends on.
-        """
+        """(N, K) logits for all images, each from models that have not seen it; ``key`` is of the stage that asks."""
         return crossfit(
             self.build,
             data,
@@ -180,33 +172,28 @@ class Stages:
             self.say("step 1: training f on the silver images")
             checkpoint = self.checkpoint("silver", key)
             done = self.fit(self.training_set(self.split.silver), plain(ASL), checkpoint)
-            train = self.predict(done.model, self.inputs.data.x)
-            arrays = {"logits": train.numpy(), "test_logits": self.test_logits(done.model).numpy()}
+            logits, test_logits = self.predict(done.model, self.inputs.data.x), self.test_logits(done.model)
             checkpoint.unlink(missing_ok=True)
-            return arrays, {"history": done.history}
+            return {"logits": logits.numpy(), "test_logits": test_logits.numpy()}, {"history": done.history}
 
         return self.costs.cached("silver", key, compute)
 
     @property
     def clean_posterior(self) -> Tensor:
-        """(N, K) calibrated probabilities h of the clean labels, cross-fitted on gold and single-label images.
-
-        Knows nothing of the noisy labels, so one serves all noise levels.
-        """
-        key = self.key(TRUSTED, FOLDED)
+        """(N, K) calibrated probabilities h of the clean labels, cross-fitted on gold and single-label images alone."""
+        key, says = self.key(TRUSTED, FOLDED), "cross-fitting a model of the clean labels on trusted images"
 
         def compute() -> Tensor:
             data = self.training_set(self.inputs.clean, self.train.labels)
             return self.calibrated(calibrate_logits(self.crossfit("clean", key, data, plain(ASL))))
 
-        return self._probabilities("clean", key, "cross-fitting a model of the clean labels on trusted images", compute)
+        return self._probabilities("clean", key, says, compute)
 
     @property
     def noisy_posterior(self) -> Tensor:
         """(N, K) calibrated probabilities q of the clean labels, cross-fitted on all images.
 
-        BCE, forward-corrected with the noise that the clean-label model h finds; each image is predicted by a model
-        that has not seen its labels. Stacked with h, by weights that the gold images give.
+        By BCE, forward-corrected with the noise that h finds, and stacked with h by weights that the gold images give.
         """
         key = self.key(EVERYTHING, FOLDED)
 
@@ -223,9 +210,8 @@ class Stages:
     def second_posterior(self, estimate: Estimate) -> Tensor:
         """(N, K) calibrated probabilities of the clean labels, cross-fitted on posterior labels instead of noisy ones.
 
-        Nested, so that no label vouches for itself: the posterior labels that the models of a fold learn come from a
-        cross-fitting, a calibration and Bayes' rule within the other folds alone. The estimate of the noise is one
-        for all folds, a count over all noisy labels.
+        Nested, so that no label vouches for itself: the posterior labels that the models of a fold learn come from
+        within the other folds alone. Only the ``estimate`` of the noise is one for all folds.
         """
         its = [part.numpy() for part in (estimate.arrivals, estimate.appearing) if part is not None]
         key = self.key(EVERYTHING, FOLDED) | {"estimate": store.array_digest(*its)}
@@ -239,20 +225,21 @@ class Stages:
             targets[noisy] = LabelSets(known, targets[noisy].bool()).posterior(estimate.noise)
             return replace(part, targets=targets)
 
-        compute = lambda: self.calibrated(self.crossfit("second", key, self._everything(), plain(BCE), first_round))  # noqa: E731
+        def compute() -> Tensor:
+            return self.calibrated(self.crossfit("second", key, self._everything(), plain(BCE), first_round))
+
         says = "second round: cross-fitting on the posterior labels of the first, nested"
         return self._probabilities("second", key, says, compute)
 
     @property
     def given_probability(self) -> Tensor:
         """(N, K) probabilities of the labels as given, noisy or not, by plain BCE cross-fitted on all images."""
-        key = self.key(EVERYTHING, FOLDED)
-        compute = lambda: self.crossfit("given", key, self._everything(), plain(BCE)).sigmoid()  # noqa: E731
-        return self._probabilities("given", key, "cross-fitting a model of the labels as given", compute)
+        key, says = self.key(EVERYTHING, FOLDED), "cross-fitting a model of the labels as given"
 
-    def shifted(self, known: Tensor, labels: Tensor, estimate: Estimate) -> Tensor:
-        """q, ``known`` (n, K), shifted to each image's number of ``labels`` (n, K) where the noise keeps it."""
-        return known if estimate.appearing is not None else attribution.match_counts(known, labels.sum(1))
+        def compute() -> Tensor:
+            return self.crossfit("given", key, self._everything(), plain(BCE)).sigmoid()
+
+        return self._probabilities("given", key, says, compute)
 
     def evidence(self) -> Evidence:
         """What estimators may ask for; nothing is computed before it is asked."""
@@ -268,8 +255,7 @@ class Stages:
 
     def estimate(self, name: str) -> Estimate:
         """Step 2: what the named estimator says of the noise."""
-        arrays = self.estimate_entry(name).arrays
-        return Estimate(**{part: torch.from_numpy(array) for part, array in arrays.items()})
+        return Estimate(**{part: torch.from_numpy(array) for part, array in self.estimate_entry(name).arrays.items()})
 
     def estimate_entry(self, name: str) -> store.Entry:
         """The same as it is stored."""

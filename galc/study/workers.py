@@ -30,6 +30,7 @@ QUIET = logging.CRITICAL  # what becomes of workers is told by outcomes
 DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"  # Ctrl-C is for the process that started it all
 PATIENCE = 10.0  # seconds, with a scheduler that does not answer
 CONFIG = {
+    "distributed.scheduler.allowed-failures": TRIES - 1,
     "distributed.scheduler.worker-saturation": 1.0,  # no item waits at a worker: who is killed with it is the cause
     "distributed.scheduler.worker-ttl": None,  # a machine that slept, or a run that is deaf for minutes, is not lost
     "distributed.deploy.lost-worker-timeout": "1 day",  # to start again, of a killed worker on a busy machine
@@ -54,10 +55,7 @@ class Outcome:
 
 
 def worker_count(asked: int | None, devices: Sequence[str] = ()) -> int:
-    """Workers on this machine: as asked for, or by $GALC_WORKERS, or one a GPU, or one a core.
-
-    Raises ParameterError for less than one.
-    """
+    """Workers as asked for, or by $GALC_WORKERS, or one a GPU, or one a core; ParameterError for less than one."""
     what, value = ("GALC_WORKERS", os.environ.get("GALC_WORKERS")) if asked is None else ("workers", str(asked))
     if not value:
         return len(devices) or joblib.cpu_count()
@@ -74,7 +72,7 @@ def gpus() -> list[str]:
     return visible.split(",") if visible else [str(n) for n in range(torch.cuda.device_count())]
 
 
-class Workers:
+class Workers(ExitStack):
     """Workers on this machine, started when there is first something to do; or those of a running Dask cluster.
 
     ``with Workers(2) as workers: ...``; the workers of this machine end with the block. Each has one thread and, where
@@ -83,30 +81,23 @@ class Workers:
 
     def __init__(self, count: int | None = None, scheduler: str | None = None, devices: Sequence[str] | None = None):
         """Raises ParameterError for ``count`` below 1, and for a ``scheduler`` (its address) that does not answer."""
+        super().__init__()
         self.devices = gpus() if devices is None and scheduler is None else devices or []
         self.count = worker_count(count, self.devices)
-        self._stack = ExitStack()
-        self._stack.enter_context(silence_logging_cmgr(QUIET))
-        self._client = None if scheduler is None else self._stack.enter_context(_running(scheduler))
-
-    def __enter__(self) -> "Workers":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stack.close()
+        self.enter_context(silence_logging_cmgr(QUIET))
+        self._client = None if scheduler is None else self.enter_context(_running(scheduler))
 
     def outcomes(
         self, function: Callable, items: Sequence, what: str = "items", unit: str = "items"
     ) -> Iterator[Outcome]:
-        """``function(item)`` for each item, as they finish, with a line of progress.
+        """``function(item)`` for each item, as they finish, with a line of progress; all of these must pickle.
 
-        Function, items and values travel between processes, so they must pickle. Leaving the loop cancels what has not
-        begun. Raises WorkerError if the whole cluster is lost.
+        Leaving the loop cancels what has not begun. Raises WorkerError if the whole cluster is lost.
         """
         if not items:
             return
         if self._client is None:
-            self._client = self._stack.enter_context(_local(self.count, self.devices))
+            self._client = self.enter_context(_local(self.count, self.devices))
         futures = {self._client.submit(function, item, pure=False): item for item in items}
         finished: SimpleQueue[Future] = SimpleQueue()
         for future in futures:
@@ -131,9 +122,8 @@ class Workers:
                 future = finished.get(timeout=5)
             except Empty:
                 if (own := self._client.cluster) and not any(w.status == Status.running for w in own.workers.values()):
-                    raise WorkerError(
-                        "no worker process can be started (out of memory?); what has finished is kept"
-                    ) from None
+                    why = "no worker process can be started (out of memory?); what has finished is kept"
+                    raise WorkerError(why) from None
                 continue
             if future.status not in ("lost", "pending"):
                 return future
@@ -158,7 +148,7 @@ async def _knock(address: str) -> None:
 @contextmanager
 def _local(count: int, devices: Sequence[str]) -> Iterator[Client]:
     common = {"host": "127.0.0.1", "dashboard": False}
-    head = {"cls": Scheduler, "options": common | {"dashboard_address": "127.0.0.1:0", "allowed_failures": TRIES - 1}}
+    head = {"cls": Scheduler, "options": common | {"dashboard_address": "127.0.0.1:0"}}
     options = common | {"nthreads": 1, "memory_limit": 0, "silence_logs": QUIET, "preload": [DEAF]}
     environments = [{"CUDA_VISIBLE_DEVICES": devices[n % len(devices)]} if devices else {} for n in range(count)]
     workers = {n: {"cls": Nanny, "options": options | {"env": env}} for n, env in enumerate(environments)}
@@ -189,7 +179,6 @@ def _outcome(item, future) -> Outcome:
         raise WorkerError("the Dask cluster was lost; what has finished is kept: run this again")
     error = future.exception()
     if isinstance(error, KilledWorker):
-        error = WorkerError(
-            f"its worker process was killed {TRIES} times (out of memory?); perhaps fewer workers leave it enough"
-        )
+        why = f"its worker process was killed {TRIES} times (out of memory?); perhaps fewer workers leave it enough"
+        error = WorkerError(why)
     return Outcome(item, error=error)
