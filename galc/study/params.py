@@ -154,8 +154,7 @@ def typed(name: str, value: object) -> object:
 
 def checked(values: dict) -> Params:
     """Params from a dict; raises ParameterError naming each unknown or ill-typed parameter."""
-    unknown = [name for name in values if name not in Params.model_fields]
-    if unknown:
+    if unknown := [name for name in values if name not in Params.model_fields]:
         raise ParameterError(unknown_message(unknown, list(Params.model_fields)))
     try:
         return Params(**values)
@@ -172,10 +171,8 @@ def from_words(pairs: Iterable[tuple[str, str]]) -> dict:
 
 def unknown_message(unknown: list, known: list[str]) -> str:
     """ "unknown parameter 'nois'; did you mean 'noise'? (known here: ...)" """
-    parts = []
-    for name in map(str, unknown):
-        near = difflib.get_close_matches(name, known, n=1)
-        parts.append(f"unknown parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    near = {name: difflib.get_close_matches(name, known, n=1) for name in map(str, unknown)}
+    parts = [f"unknown parameter {name!r}" + "".join(f"; did you mean {one!r}?" for one in near[name]) for name in near]
     return "; ".join(parts) + f" (known here: {', '.join(known)})"
 
 
@@ -198,8 +195,8 @@ def read(namespace: dict, *own: str, **fixed) -> Params:
 def _assigned(namespace: dict, known: list[str]) -> tuple[list[str], list[str]]:
     """The parameters that a notebook sets, and those of them that papermill has added.
 
-    By IPython's history, those of the latest parameters cell and of what papermill added behind it. Without one (a
-    script, ``%run``, nbval) all plain values; where they may be another notebook's, those that look like a known name.
+    By IPython's history, those of the latest parameters cell and of what papermill added behind it; without one all
+    plain values, or those that look like a known name where they may be another notebook's (``%run``).
     """
     history = [cell for cell in namespace.get("In", ()) if cell]
     if history and "read(" in history[-1]:
@@ -235,18 +232,14 @@ PARTIAL = "partial"  # only in $GALC_PARAMS: leave out the runs that are not in 
 
 
 def load_study(file: str | Path) -> dict:
-    """A study file: ``base`` (with its ``plugins``, loaded), ``grid``, ``notebook``, ``notebooks``, ``report``.
-
-    Raises ParameterError.
-    """
+    """A study file, checked: `STUDY_KEYS`, its plug-ins loaded and in the base. Raises ParameterError."""
     return _study(load_yaml(file), str(file), STUDY_KEYS, file_of(file).parent)
 
 
 def overridden(study: dict, by: dict | None) -> dict:
     """``study`` with the values of ``by``, a study too, before its own.
 
-    A parameter in the base of ``by`` is no longer in the grid; a list in the grid of ``by`` takes the place of the
-    same parameter's list, if there is one.
+    A parameter in its base is no longer in the grid; a list in its grid takes the place of the same parameter's list.
     """
     by = {"base": {}, "grid": {}} | (by or {})
     grid = {name: by["grid"].get(name, values) for name, values in study["grid"].items() if name not in by["base"]}
@@ -258,8 +251,7 @@ def overridden(study: dict, by: dict | None) -> dict:
 
 def from_environment() -> dict | None:
     """The study of $GALC_PARAMS, or None where that is not set; it may also hold ``partial``. Raises ParameterError."""
-    text = os.environ.get("GALC_PARAMS")
-    if not text:
+    if not (text := os.environ.get("GALC_PARAMS")):
         return None
     try:
         value = yaml.safe_load(text)
@@ -308,10 +300,7 @@ def file_of(path: str | Path) -> Path:
 
 
 def load_yaml(path: str | Path) -> dict:
-    """A YAML file (`file_of`) as a dict.
-
-    Raises ParameterError naming the file if it is missing, no valid YAML, or no mapping.
-    """
+    """A YAML file (`file_of`) as a dict; ParameterError names one that is missing, no valid YAML, or no mapping."""
     path = file_of(path)
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
