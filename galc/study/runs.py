@@ -37,8 +37,8 @@ from galc.study.stages import Stages
 def expand(base: dict, grid: dict[str, list]) -> list[Params]:
     """Every combination of the lists in ``grid`` on top of ``base``, the last key varying fastest.
 
-    The word "all" in place of the list of methods is every method that there is, those of plug-ins included. Raises
-    ParameterError naming the key, before anything runs, if a name or a value does not fit.
+    The word "all" in place of the list of methods is every one, those of plug-ins included. Raises ParameterError
+    naming the key, before anything runs, if a name or a value does not fit.
     """
     if grid.get("method") == EVERY:
         checked({"plugins": base.get("plugins", ())})  # loads them
@@ -149,10 +149,7 @@ def histories(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def at_hand(points: Sequence[Params], names: Sequence[str]) -> list[str]:
-    """The estimators of ``names`` that can be compared at ``points`` without training anything more.
-
-    Posteriors of noisy images take a cross-fitting of their own, which a study has where one of its methods needs it.
-    """
+    """The estimators of ``names`` that ask for no cross-fitting of noisy images beside those of the ``points``."""
     used = {METHODS[point.method].estimator for point in points} - {None}
     asks = {name: "silver_posterior" in named(name).needs for name in {*names, *used}}
     return [name for name in names if not asks[name] or any(asks[one] for one in used)]

@@ -66,10 +66,8 @@ def worker_count(asked: int | None, devices: Sequence[str] = ()) -> int:
 
 def gpus() -> list[str]:
     """The names that CUDA_VISIBLE_DEVICES has, or would have, for the GPUs of this machine."""
-    if not torch.cuda.is_available():
-        return []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",") if visible else [str(n) for n in range(torch.cuda.device_count())]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    return visible.split(",") if torch.cuda.is_available() else []
 
 
 class Workers(ExitStack):
@@ -131,18 +129,17 @@ class Workers(ExitStack):
 
 
 def _running(address: str) -> Client:
+    async def knock() -> None:
+        await (await connect(address, timeout=PATIENCE)).close()
+
     try:
-        asyncio.run(_knock(address))  # first, as a client that cannot connect is not closed
+        asyncio.run(knock())  # first, as a client that cannot connect is not closed
     except (OSError, ValueError) as error:
         raise ParameterError(f"no Dask scheduler answers at {address!r}: {error}") from None
     client = Client(address, set_as_default=False)
     if not client.scheduler_info()["workers"]:
         print(f"waiting for workers at {address}", file=sys.stderr)
     return client
-
-
-async def _knock(address: str) -> None:
-    await (await connect(address, timeout=PATIENCE)).close()
 
 
 @contextmanager
