@@ -13,6 +13,7 @@ from galc.losses.asl import calibrate_logits
 from galc.noise.draw import observed
 
 SCALES = ("sigmoid", "raw", "rows")
+TRUSTED = ("gold_logits", "gold_labels", "single_logits", "single_labels")
 
 
 def regulators(softmax_scores: ArrayLike, labels: ArrayLike) -> Tensor:
@@ -128,7 +129,7 @@ def _on(scale: str):
 
 
 for _name, _scale in {"algorithm-1": "sigmoid", "algorithm-1-raw": "raw", "algorithm-1-rows": "rows"}.items():
-    estimator(_name, needs=("gold_logits", "gold_labels", "single_logits", "single_labels"))(_on(_scale))
+    estimator(_name, needs=TRUSTED)(_on(_scale))
 
 
 @estimator("glc", needs=("gold_logits", "gold_labels"))
@@ -144,10 +145,8 @@ def calibrated_regulators(single_logits: Tensor, single_clean: Tensor, labels: T
 
     Let Q_k be the mean of calibrate(sigmoid f(x)) over the single-label images of class k, the rate at which the
     silver model expects each NOISY label there, and H_k the mean of the clean posteriors h(x) of the same images.
-    Marginals mix linearly, Q = H C, and a single-label image isolates one row: C_kk = Q_kk / H_kk. The ratio is
-    shrunk towards the mean over all single-label images with the weight of ``prior`` images: how well either model
-    sees a class differs by class, and more images of it do not cure that. What is left of a row is spread evenly,
-    since these few images cannot tell where the flips went.
+    Marginals mix linearly, Q = H C, and a single-label image isolates one row: C_kk = Q_kk / H_kk, shrunk towards the
+    mean over all images with the weight of ``prior`` images. What is left of a row is spread evenly.
 
     single_logits (N, K) of the silver model trained with ASL, single_clean (N, K) cross-fitted probabilities,
     ``labels`` (N, K) bool with one label a row. Where a row has several, Q_k also counts what the image's other labels
@@ -172,13 +171,9 @@ def _glc_calibrated(evidence: Evidence) -> Estimate:
     return Estimate(glc(calibrate_logits(evidence.gold_logits).sigmoid(), evidence.gold_labels))
 
 
-CLEAN = ("single_logits", "single_clean", "single_labels", "gold_logits", "gold_clean", "gold_labels")
-
-
-@estimator("calibrated-regulators", needs=CLEAN, scope=ONE_RATE)
-def _regulators(evidence: Evidence) -> Estimate:
+@estimator("calibrated-regulators", needs=(*TRUSTED, "single_clean", "gold_clean"), scope=ONE_RATE)
+def _regulators(e: Evidence) -> Estimate:
     """Of the single-label images; without any, of the gold images, which are clean as well."""
-    e = evidence
     if len(e.single_labels):
         return Estimate(calibrated_regulators(e.single_logits, e.single_clean, e.single_labels))
     return Estimate(calibrated_regulators(e.gold_logits, e.gold_clean, e.gold_labels))
@@ -214,12 +209,7 @@ def intermediate(scores: Tensor, labels: Tensor) -> Tensor:
     return rank < labels.sum(1, keepdim=True)
 
 
-TRUSTED = ("gold_logits", "gold_labels", "single_logits", "single_labels")
-
-
 @estimator("dual-t", needs=(*TRUSTED, "silver_logits", "silver_labels"))
 def _dual_t(evidence: Evidence) -> Estimate:
-    trusted = [
-        torch.cat([getattr(evidence, f"{of}_{what}") for of in ("gold", "single")]) for what in ("logits", "labels")
-    ]
-    return Estimate(dual_t(*trusted, evidence.silver_logits, evidence.silver_labels))
+    logits, labels = (torch.cat([getattr(evidence, name) for name in TRUSTED[k::2]]) for k in (0, 1))
+    return Estimate(dual_t(logits, labels, evidence.silver_logits, evidence.silver_labels))

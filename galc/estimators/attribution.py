@@ -1,14 +1,7 @@
 """Attribution EM: what noise does to labels, from calibrated posteriors of the clean labels.
 
-An observed label of an image was there and stayed, or came from a class that was there and is not observed; with
-probabilities of the clean labels and a C, `galc.estimators.label_sets` says how probable each of these is (E step).
-Counting them over ALL silver images gives the rows of C (M step). Unlike the paper's Algorithm 1, which averages
-scores over the few gold images of a class, this uses every noisy label there is.
-
-What it may find is a choice of three. Labels are flipped, or vanish and come from nowhere, or both. Rates are one for
-all classes, or each class's own, shrunk towards it. Targets C_ij / r_i of flips are all classes alike, or a few of them
-(a Dirichlet prior below 1). The choice is made by the likelihood of images that the noise was not fitted to, on the
-same footing for all: a flip keeps the number of labels, and the clean posteriors say how probable that number is.
+`galc.estimators.label_sets` says how probable each explanation of a label is (E step); counting them over ALL silver
+images gives the noise (M step). Held-out likelihood chooses a `Prior`; docs/method.md has the whole.
 """
 
 from functools import cache
@@ -31,18 +24,12 @@ CHOICE = 8192  # images are enough to choose a prior
 
 
 class Prior(NamedTuple):
-    """What the noise is taken to be before any label is seen.
+    """What the noise is taken to be before any label is seen."""
 
-    rate   : a class's rate is shrunk towards the rate of all with the weight of this many labels; infinite: is it
-    target : Dirichlet parameter of each target of a row of C; below 1 a few targets, infinite: all alike
-    flips  : whether labels are turned into others
-    open   : whether labels vanish, and come from nowhere
-    """
-
-    rate: float = INFINITE
-    target: float = INFINITE
-    flips: bool = True
-    open: bool = False
+    rate: float = INFINITE  # labels that a class's rate is shrunk with towards the rate of all; infinite: is it
+    target: float = INFINITE  # Dirichlet parameter of each target of a row of C; below 1 a few, infinite: all alike
+    flips: bool = True  # whether labels are turned into others
+    open: bool = False  # whether labels vanish, and come from nowhere
 
 
 def fit(sets: LabelSets, prior: Prior, steps: int = 25, rounds: int = 2, tolerance: float = 1e-3) -> Noise:

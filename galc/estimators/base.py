@@ -1,16 +1,13 @@
 """What estimators of the noise take and give, and the table of them: `Evidence`, `Estimate`, `ESTIMATORS`.
 
-A new estimator is one decorated function, here or in any file that is imported:
-
-    @estimator("my-estimator", needs=("silver_posterior", "silver_labels"), scope=MATRIX)
-    def mine(evidence: Evidence) -> Estimate: ...
-
-A class without the images that its row needs gets a documented fallback row, never an error.
+A new one is a function under `estimator`. A class without the images that its row needs gets a documented fallback row,
+never an error.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from numpy.typing import ArrayLike
@@ -70,29 +67,22 @@ class Estimate:
 
 
 class Evidence:
-    """What estimators may ask for, by name; a part that is given as a function is worked out when first asked for.
+    """What estimators may ask for, by name, each (n, K); a part given as a function is worked out when first asked for.
 
-    gold_logits, single_logits   (n, K) logits of the silver model f on trusted images: with several labels, with one
-    gold_labels, single_labels   (n, K) bool, their clean labels
-    gold_clean, single_clean     (n, K) h of the same, cross-fitted probabilities of the clean labels, from these images
-    silver_logits                (n, K) logits of f on the noisy images, which it was trained on
-    silver_labels                (n, K) bool, the noisy labels
-    silver_posterior             (n, K) q, cross-fitted probabilities of the clean labels of the noisy images
-    noise                        the injected `Noise`, which only the upper bound knows
-
-    Any part may be left out. Raises ValueError for another name.
+    "gold" are the trusted images with several labels, "single" those with one, "silver" the noisy images, on which the
+    silver model f was trained. Any part may be left out. Raises ValueError for another name.
     """
 
-    gold_logits: Tensor
-    gold_labels: Tensor
-    gold_clean: Tensor
+    gold_logits: Tensor  # of f
+    gold_labels: Tensor  # bool, clean
+    gold_clean: Tensor  # h, cross-fitted probabilities of the clean labels, from the trusted images
     single_logits: Tensor
     single_labels: Tensor
     single_clean: Tensor
     silver_logits: Tensor
-    silver_labels: Tensor
-    silver_posterior: Tensor
-    noise: Noise
+    silver_labels: Tensor  # bool, noisy
+    silver_posterior: Tensor  # q, cross-fitted probabilities of the clean labels
+    noise: Noise  # injected; only the upper bound knows it
 
     def __init__(self, **parts: Tensor | Noise | Callable[[], Tensor | Noise]):
         if unknown := set(parts) - set(Evidence.__annotations__):
@@ -123,10 +113,8 @@ LIMITS = {
 }
 
 
-@dataclass(frozen=True)
-class Estimator:
-    """A row of `ESTIMATORS`: what is computed, the parts of the evidence it needs, and its scope, the natures of noise
-    that it can represent."""
+class Estimator(NamedTuple):
+    """A row of `ESTIMATORS`; see `estimator`."""
 
     compute: Callable[[Evidence], Estimate]
     needs: tuple[str, ...]

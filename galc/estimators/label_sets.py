@@ -1,7 +1,7 @@
 """The likelihood of an image's whole set of noisy labels, and what explains each label of it.
 
 Let L be the noisy labels of an image and o = h / (1 - h) the odds of its clean labels. A flip never lands on a label
-that is there, so a class of L that was a clean label was kept, and is no source of another. Each label j of L is
+that is there. So each label j of L is
 
     kept        weight o_j M_jj                    it was there and stayed
     arrived     weight o_i M_ij, i not in L        class i was there and was turned into j; i serves one label at most
@@ -9,16 +9,10 @@ that is there, so a class of L that was a clean label was kept, and is no source
 
 and each class i outside L that is no source was absent, weight 1 - b_i, or vanished, weight o_i v_i. M (K, K) are the
 fates of a clean label, sum over j of M_ij = 1 - v_i (`galc.noise.Noise.arrivals`, ``removed``, ``added``). The
-likelihood of L given the image is the sum, over all ways to explain it, of the product of the weights, times the
-product of 1 - h over all classes. As a target that is there is barred, the others get its share: M_ij is divided by the
-expected share of free targets, 1 - sum over j of h_j M_ij / sum over j of M_ij (j other than i), by one half at least.
-
-Noise that keeps the number of labels has v = b = 0. A common factor on the odds of an image then all but cancels in
-what explains a label, so h need not even sum to the number of labels.
-
-That a source serves one label at most makes the sum one over matchings. It is taken by belief propagation, which
-converges for matchings (Bayati, Gamarnik, Katz, Nair, Tetali 2007) and is exact where no cycle of labels and sources
-matters. It is accurate where an image's labels have few likely sources in common.
+likelihood of L is the sum, over all ways to explain it, of the product of the weights, times that of 1 - h over all
+classes. As a target that is there is barred, M_ij is divided by the expected share of free targets, one half at least.
+The sum, over matchings, is taken by belief propagation (Bayati et al. 2007), which is exact where no cycle of labels
+and sources matters.
 """
 
 from collections.abc import Iterator
@@ -120,23 +114,21 @@ class LabelSets:
 class Explained(NamedTuple):
     """How n images with m labels each came by them.
 
-    index (n,), labels (n, m)
-    kept, added (n, m), arrived (n, m, K), from each class: P of each explanation of a label, sum 1
-    removed, spared (n, K): P that a class outside the labels vanished, or was absent; the rest of 1 was turned
-    total (n, m), claims (n, K), bonds (n, m, K), idle (n, K): what the likelihood is made of
+    P of each explanation of a label, kept, added and arrived from each class, sums to 1; of a class outside the labels,
+    removed and spared (it was absent), and the rest of 1: turned. The likelihood is made of the last four.
     """
 
-    index: Tensor
-    labels: Tensor
-    kept: Tensor
-    added: Tensor
-    arrived: Tensor
-    removed: Tensor
-    spared: Tensor
-    total: Tensor
-    claims: Tensor
-    bonds: Tensor
-    idle: Tensor
+    index: Tensor  # (n,)
+    labels: Tensor  # (n, m)
+    kept: Tensor  # (n, m)
+    added: Tensor  # (n, m)
+    arrived: Tensor  # (n, m, K)
+    removed: Tensor  # (n, K)
+    spared: Tensor  # (n, K)
+    total: Tensor  # (n, m)
+    claims: Tensor  # (n, K)
+    bonds: Tensor  # (n, m, K)
+    idle: Tensor  # (n, K)
 
     @property
     def logs(self) -> Tensor:
@@ -153,9 +145,7 @@ def _explain(index, labels, clean, room, moved, removed, added, rounds: int) -> 
     idle = vanished + (1 - added).clamp(min=TINY)  # weight of a class outside L that is no source
     kept = (odds.gather(1, labels) * moved.diagonal()[labels]).clamp(min=TINY)
     own = (kept + added[labels])[:, :, None]
-    source = (outside * odds / (idle * room))[:, None] * moved[
-        labels
-    ]  # (n, m, K), weight of each class as label j's source
+    source = (outside * odds / (idle * room))[:, None] * moved[labels]  # (n, m, K), of each class for each label
 
     free = torch.ones_like(source)  # how far a class is not claimed by the other labels
     for _ in range(rounds + 1):

@@ -1,15 +1,8 @@
-"""Bernoulli likelihood: the corruption matrix under which the noisy labels are most probable.
+"""Bernoulli likelihood: the C under which the noisy labels y~, absent ones as well, are most probable.
 
-With h_ni = P(y_i = 1 | x_n) and marginals that mix linearly, noisy label j of image n has the probability
-q~_nj = sum_i h_ni C_ij. C maximises
-
-    sum over n, j of  y~ log q~ + (1 - y~) log(1 - q~)   +   log priors
-
-over the flip rates r_i = 1 - C_ii and the targets C_ij / r_i, a softmax. Unlike attribution EM
-(`galc.estimators.attribution`), which explains the labels that are there, it counts the labels that are absent as well.
-
-The priors are attribution's: r_i is shrunk towards the pooled rate (Beta, ``kappa_rate`` labels), the targets
-towards uniform (Dirichlet, ``kappa_target`` labels); how strongly is chosen by held-out likelihood.
+Marginals mix linearly, q~ = h C. C maximises the sum of y~ log q~ + (1 - y~) log(1 - q~) and log priors over the flip
+rates r_i = 1 - C_ii, shrunk towards the pooled rate (Beta, ``kappa_rate`` labels), and the targets C_ij / r_i, a
+softmax, shrunk towards uniform (Dirichlet, ``kappa_target`` labels); how strongly is chosen by held-out likelihood.
 """
 
 import itertools
@@ -56,20 +49,13 @@ def maximise(
 
 
 def estimate(
-    clean: Tensor,
-    noisy: Tensor,
-    kappa_rates=KAPPA_RATES,
-    kappa_targets=KAPPA_TARGETS,
-    folds: int = 2,
-    judged: int = 5000,
+    clean: Tensor, noisy: Tensor, kappa_rates=KAPPA_RATES, kappa_targets=KAPPA_TARGETS, folds=2, judged: int = 5000
 ) -> Tensor:
     """C (K, K), rows sum to 1: Bernoulli likelihood, its priors' strengths chosen by held-out likelihood.
 
     ``clean`` (N, K) are probabilities of the clean labels from models that have not seen the image's noisy labels
-    ``noisy`` (N, K) bool; they are shifted to the image's number of labels, which the noise must keep. Each pair of
-    strengths is fitted on all folds of the images but one and scored on that one; infinite strengths, which are
-    the symmetric matrix at the pooled rate, compete as well. Strengths count labels and mean the same for any number
-    of images: they are judged by about ``judged`` images, evenly spaced, and C is fitted to all.
+    ``noisy`` (N, K) bool; they are shifted to the image's number of labels, which the noise must keep. Strengths are
+    chosen in ``folds`` of about ``judged`` images, evenly spaced; C is fitted to all.
     """
     clean = match_counts(clean, noisy.sum(1))
     rate = pooled_rate(clean, noisy)

@@ -1,16 +1,13 @@
-"""The asymmetric loss (ASL), and the closed form that turns its outputs into probabilities.
+"""The asymmetric loss (ASL; Ridnik et al. 2021, Eq. 4-7), and the closed form that makes its outputs probabilities.
 
-For one label with p = sigmoid(logit), margin m (``clip``) and p_m = max(p - m, 0),
-
-    L+ = -(1 - p)^gamma_pos * log p,        L- = -p_m^gamma_neg * log(1 - p_m)
-
-(Ridnik et al. 2021, Eq. 4-7). The authors train with the focal weights (1 - p)^gamma_pos and p_m^gamma_neg detached
-from the gradient (``detach_focal=True``). ASL is not a proper loss: where the true probability is q, the expected
-gradient q L+' + (1 - q) L-' vanishes at a p other than q. `calibrate` maps that p to q, `uncalibrate` q to p.
+For one label, with p = sigmoid(logit) and p_m = max(p - clip, 0):
+L+ = -(1 - p)^gamma_pos log p,  L- = -p_m^gamma_neg log(1 - p_m). ASL is not a proper loss: where the true probability
+is q, the expected gradient q L+' + (1 - q) L-' vanishes at a p other than q. `calibrate` maps that p to q.
 """
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from numpy.typing import ArrayLike
@@ -20,7 +17,27 @@ from torch.nn.functional import logsigmoid
 from galc.checks import as_float, logits_and_targets
 
 _FLOOR = 1e-6  # p_m under the logarithm, so that log-odds stay finite below the margin
+_EPS = 1e-8  # the authors' least argument of a logarithm
 _TINY = 1e-30  # any other argument of a logarithm
+
+
+class Constants(NamedTuple):
+    """ASL's constants; ``detach_focal`` keeps both focal weights out of the gradient, as the authors train."""
+
+    gamma_neg: float = 4.0
+    gamma_pos: float = 0.0
+    clip: float = 0.05
+    detach_focal: bool = True
+
+    @classmethod
+    def checked(cls, *given: float, **named: float) -> "Constants":
+        """Raises ValueError for those out of range."""
+        asl = cls(*given, **named)
+        if asl.gamma_neg < 0 or asl.gamma_pos < 0:
+            raise ValueError(f"gamma_neg and gamma_pos must not be negative, got {asl.gamma_neg} and {asl.gamma_pos}")
+        if not 0 <= asl.clip < 1:
+            raise ValueError(f"clip must lie in [0, 1), got {asl.clip}")
+        return asl
 
 
 class Reduced(nn.Module):
@@ -45,29 +62,20 @@ class Reduced(nn.Module):
 class AsymmetricLoss(Reduced):
     """ASL of logits (N, K) and targets (N, K), computed in float32 (float64 logits stay so), also under autocast.
 
-    Targets may be soft, t in [0, 1]: the loss is then the expectation t L+ + (1 - t) L-. (The authors' arithmetic
-    mixes the two weights into one; for hard labels both are the same.)
-
-    ``reduction``: "mean" sums over the classes and averages over the batch (default), "sum" sums over both, as the
-    authors do, "none" gives the (N, K) losses. Finite in value and gradient for any finite logit. Raises ValueError
-    for constants out of range, and for logits and targets of different shapes.
+    Targets may be soft, t in [0, 1]: the loss is then the expectation t L+ + (1 - t) L-. ``reduction``: "mean" sums
+    over the classes and averages over the batch, "sum" sums over both, as the authors do, "none" gives the (N, K)
+    losses. Finite in value and gradient for any finite logit. Raises ValueError for constants out of range, and for
+    logits and targets of different shapes.
 
     >>> AsymmetricLoss()([[2.0, -1.0]], [[1, 0]])
     tensor(0.1275)
     """
 
     def __init__(
-        self,
-        gamma_neg: float = 4.0,
-        gamma_pos: float = 0.0,
-        clip: float = 0.05,
-        detach_focal: bool = True,
-        reduction: str = "mean",
+        self, gamma_neg: float = 4.0, gamma_pos: float = 0.0, clip: float = 0.05, detach_focal=True, reduction="mean"
     ):
         super().__init__(reduction)
-        self.gamma_neg, self.gamma_pos, self.clip, self.detach_focal = constants(
-            gamma_neg, gamma_pos, clip, detach_focal
-        )
+        self.asl = Constants.checked(gamma_neg, gamma_pos, clip, detach_focal)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Scalar loss, or (N, K) with reduction "none"."""
@@ -75,48 +83,38 @@ class AsymmetricLoss(Reduced):
         log_p, log_rest = logsigmoid(x), logsigmoid(-x)
         # pow() has an infinite slope at 0 for exponents below 1: powers of p go through its logarithm,
         # and p_m is kept off 0 in the weight alone.
-        if self.clip:
-            rest = (torch.sigmoid(-x) + self.clip).clamp(max=1)  # 1 - p_m
+        if self.asl.clip:
+            rest = (torch.sigmoid(-x) + self.asl.clip).clamp(max=1)  # 1 - p_m
             log_neg = rest.log()
-            weight_neg = (1 - rest).clamp(min=_TINY) ** self.gamma_neg
+            weight_neg = (1 - rest).clamp(min=_TINY) ** self.asl.gamma_neg
         else:
-            log_neg, weight_neg = log_rest, (self.gamma_neg * log_p).exp()
-        weight_pos = (self.gamma_pos * log_rest).exp()
-        if self.detach_focal:
-            weight_pos, weight_neg = weight_pos.detach(), weight_neg.detach()
-        loss = -(t * weight_pos * log_p + (1 - t) * weight_neg * log_neg)
-        return self.reduced(loss)
+            log_neg, weight_neg = log_rest, (self.asl.gamma_neg * log_p).exp()
+        weight_pos = (self.asl.gamma_pos * log_rest).exp()
+        return self.reduced(_weighted(t, weight_pos, log_p, weight_neg, log_neg, self.asl.detach_focal))
 
     def extra_repr(self) -> str:
-        return (
-            f"gamma_neg={self.gamma_neg}, gamma_pos={self.gamma_pos}, clip={self.clip}, "
-            f"detach_focal={self.detach_focal}, reduction={self.reduction!r}"
-        )
+        return f"{self.asl}, reduction={self.reduction!r}"
 
 
-def asl_from_probability(
-    p: Tensor,
-    targets: Tensor,
-    gamma_neg: float = 4.0,
-    gamma_pos: float = 0.0,
-    clip: float = 0.05,
-    detach_focal: bool = True,
-    eps: float = 1e-8,
-) -> Tensor:
-    """Losses (N, K) of outputs p (N, K) on the sigmoid scale and targets (N, K) in [0, 1].
+def asl_from_probability(p: Tensor, targets: Tensor, *given: float, **asl: float) -> Tensor:
+    """Losses (N, K) of outputs p (N, K) on the sigmoid scale and targets (N, K) in [0, 1]; ``asl``: its `Constants`.
 
-    The authors' arithmetic: every logarithm's argument is clamped at ``eps``, p itself is not clamped, so that
-    p > 1 (a product with a matrix that is no transition matrix) gives log(eps) for an absent label. The base of a
+    The authors' arithmetic: every logarithm's argument is clamped at 1e-8, p itself is not clamped, so that
+    p > 1 (a product with a matrix that is no transition matrix) gives log(1e-8) for an absent label. The base of a
     focal weight is clamped at 0, which matters for p > 1 with gamma_pos > 0 alone. Nothing is checked.
     """
-    p = as_float(p)
+    p, (gamma_neg, gamma_pos, clip, detach_focal) = as_float(p), Constants(*given, **asl)
     rest = (1 - p + clip).clamp(max=1)
     weight_pos = (1 - p).clamp(min=_TINY) ** gamma_pos
     weight_neg = (1 - rest).clamp(min=_TINY) ** gamma_neg
+    log_pos, log_neg = p.clamp(min=_EPS).log(), rest.clamp(min=_EPS).log()
+    return _weighted(targets.to(p.dtype), weight_pos, log_pos, weight_neg, log_neg, detach_focal)
+
+
+def _weighted(t, weight_pos, log_pos, weight_neg, log_neg, detach_focal: bool) -> Tensor:
     if detach_focal:
         weight_pos, weight_neg = weight_pos.detach(), weight_neg.detach()
-    t = targets.to(p.dtype)
-    return -(t * weight_pos * p.clamp(min=eps).log() + (1 - t) * weight_neg * rest.clamp(min=eps).log())
+    return -(t * weight_pos * log_pos + (1 - t) * weight_neg * log_neg)
 
 
 def calibrate(
@@ -132,25 +130,22 @@ def calibrate(
     >>> calibrate([0.05, 0.5, 0.9])
     tensor([0.0000, 0.0359, 0.7580])
     """
-    return _calibrate(_unit_interval(p, "p"), *constants(gamma_neg, gamma_pos, clip, detach_focal))
+    return _calibrate(_unit_interval(p, "p"), Constants.checked(gamma_neg, gamma_pos, clip, detach_focal))
 
 
-def _calibrate(p: Tensor, gamma_neg: float, gamma_pos: float, clip: float, detach_focal: bool) -> Tensor:
+def _calibrate(p: Tensor, asl: Constants) -> Tensor:
     """`calibrate`, unchecked: for steps of a training."""
     log_p, log_rest = p.clamp(min=_TINY).log(), (1 - p).clamp(min=_TINY).log()
-    log_odds = _log_odds(p, log_p, log_rest, gamma_neg, gamma_pos, clip, detach_focal)
-    return torch.where(p > clip, log_odds.sigmoid(), torch.zeros_like(p))
+    return torch.where(p > asl.clip, _log_odds(p, log_p, log_rest, asl).sigmoid(), torch.zeros_like(p))
 
 
-def calibrate_logits(
-    logits: Tensor, gamma_neg: float = 4.0, gamma_pos: float = 0.0, clip: float = 0.05, detach_focal: bool = True
-) -> Tensor:
+def calibrate_logits(logits: Tensor, *given: float, **asl: float) -> Tensor:
     """log(q / (1 - q)) of `calibrate` from ASL's logits; any shape, finite and increasing for any finite logit.
 
     p_m is floored at 1e-6 (where clip > 0), so below the margin the log-odds fall with log p alone.
     """
-    x, setting = as_float(logits), constants(gamma_neg, gamma_pos, clip, detach_focal)
-    return _log_odds(x.sigmoid(), logsigmoid(x), logsigmoid(-x), *setting)
+    x = as_float(logits)
+    return _log_odds(x.sigmoid(), logsigmoid(x), logsigmoid(-x), Constants.checked(*given, **asl))
 
 
 def uncalibrate(
@@ -165,19 +160,19 @@ def uncalibrate(
     >>> uncalibrate(calibrate([0.2, 0.5, 0.9]))
     tensor([0.2000, 0.5000, 0.9000])
     """
-    return _uncalibrate(_unit_interval(q, "q"), *constants(gamma_neg, gamma_pos, clip, detach_focal))
+    return _uncalibrate(_unit_interval(q, "q"), Constants.checked(gamma_neg, gamma_pos, clip, detach_focal))
 
 
-def _uncalibrate(q: Tensor, gamma_neg: float, gamma_pos: float, clip: float, detach_focal: bool) -> Tensor:
+def _uncalibrate(q: Tensor, asl: Constants) -> Tensor:
     """`uncalibrate`, unchecked: for steps of a training. NaN stays NaN, or becomes ``clip``."""
-    first, step, nodes, slopes = _table(gamma_neg, gamma_pos, clip, detach_focal, q.dtype, q.device)
+    first, step, nodes, slopes = _table(asl, q.dtype, q.device)
     fixed = q.detach()
     place = ((torch.logit(fixed) - first) / step).clamp(0, len(nodes) - 1)
     low = place.nan_to_num(0.0).long().clamp(max=len(nodes) - 2)  # NaN stays NaN through t
     t, left, right, slope, next_slope = place - low, nodes[low], nodes[low + 1], slopes[low], slopes[low + 1]
     # cubic Hermite interpolation between two nodes; slopes are dp per step
     p = left + t * t * (3 - 2 * t) * (right - left) + t * (1 - t) * ((1 - t) * slope - t * next_slope)
-    p = torch.where(fixed > 0, p, torch.full_like(p, clip))
+    p = torch.where(fixed > 0, p, torch.full_like(p, asl.clip))
     if not (torch.is_grad_enabled() and q.requires_grad):
         return p
     dp = 6 * t * (1 - t) * (right - left) + (1 - t) * (1 - 3 * t) * slope + t * (3 * t - 2) * next_slope
@@ -186,8 +181,9 @@ def _uncalibrate(q: Tensor, gamma_neg: float, gamma_pos: float, clip: float, det
     return p + dp_dq * (q - fixed)  # adds 0, carries the gradient
 
 
-def _log_odds(p, log_p, log_rest, gamma_neg, gamma_pos, clip, detach_focal) -> Tensor:
+def _log_odds(p: Tensor, log_p: Tensor, log_rest: Tensor, asl: Constants) -> Tensor:
     """log(q / (1 - q)) where p, log p and log(1 - p) are given separately, so that no end loses its digits."""
+    gamma_neg, gamma_pos, clip, detach_focal = asl
     if clip:
         margin = (p - clip).clamp(min=_FLOOR)
         log_margin, log_kept = margin.log(), torch.log1p(-margin)
@@ -207,36 +203,32 @@ def _ratio(log_u: Tensor, log_rest: Tensor) -> Tensor:
     return torch.where(log_u < -15, torch.ones_like(log_u), -log_rest * (log_rest - log_u.clamp(min=-15)).exp())
 
 
-def _log_odds_on_grid(s, gamma_neg, gamma_pos, clip, detach_focal) -> Tensor:
+def _log_odds_on_grid(s: Tensor, asl: Constants) -> Tensor:
     """The log-odds at p = clip + (1 - clip) sigmoid(s): s is a coordinate in which both ends are nearly linear."""
-    u, log_u, log_v = s.sigmoid(), logsigmoid(s), logsigmoid(-s)
-    p, log_rest = clip + (1 - clip) * u, log_v + math.log1p(-clip)
-    log_p = p.log() if clip else log_u
-    return _log_odds(p, log_p, log_rest, gamma_neg, gamma_pos, clip, detach_focal)
+    p, log_rest = asl.clip + (1 - asl.clip) * s.sigmoid(), logsigmoid(-s) + math.log1p(-asl.clip)
+    return _log_odds(p, p.log() if asl.clip else logsigmoid(s), log_rest, asl)
 
 
 @lru_cache(maxsize=16)
-def _table(
-    gamma_neg: float, gamma_pos: float, clip: float, detach_focal: bool, dtype: torch.dtype, device: torch.device
-):
+def _table(asl: Constants, dtype: torch.dtype, device: torch.device) -> tuple[float, float, Tensor, Tensor]:
     """p and its slope at evenly spaced log-odds of q: (first log-odds, step, (n,) p, (n,) dp per step).
 
     Worked out on the CPU, in float64, by bisection of s, in which the log-odds increase.
     """
-    setting = (gamma_neg, gamma_pos, clip, detach_focal)
+    clip = asl.clip
     ends = torch.tensor([-13.7 if clip else -30.0, 30.0], dtype=torch.float64)  # down to p_m = _FLOOR
-    first, last = _log_odds_on_grid(ends, *setting).tolist()
+    first, last = _log_odds_on_grid(ends, asl).tolist()
     wanted = torch.linspace(first, last, 16384, dtype=torch.float64)
     low, high = (end.expand_as(wanted).clone() for end in ends)
     for _ in range(60):
         middle = (low + high) / 2
-        below = _log_odds_on_grid(middle, *setting) < wanted
+        below = _log_odds_on_grid(middle, asl) < wanted
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     with torch.enable_grad():
         s = ((low + high) / 2).requires_grad_()
         p = clip + (1 - clip) * s.sigmoid()
         (dp,) = torch.autograd.grad(p.sum(), s, retain_graph=True)
-        (df,) = torch.autograd.grad(_log_odds_on_grid(s, *setting).sum(), s)
+        (df,) = torch.autograd.grad(_log_odds_on_grid(s, asl).sum(), s)
     step = float(wanted[1] - wanted[0])
     slopes = dp * step / df.clamp(min=_TINY)
     return first, step, p.detach().to(device, dtype), slopes.to(device, dtype)
@@ -247,14 +239,3 @@ def _unit_interval(x: ArrayLike, name: str) -> Tensor:
     if x.numel() and not bool(((x >= 0) & (x <= 1)).all()):  # NaN fails both
         raise ValueError(f"{name} must lie in [0, 1], got values from {x.min().item()} to {x.max().item()}")
     return x
-
-
-def constants(
-    gamma_neg: float = 4.0, gamma_pos: float = 0.0, clip: float = 0.05, detach_focal: bool = True
-) -> tuple[float, float, float, bool]:
-    """ASL's constants in this order. Raises ValueError for those out of range."""
-    if gamma_neg < 0 or gamma_pos < 0:
-        raise ValueError(f"gamma_neg and gamma_pos must not be negative, got {gamma_neg} and {gamma_pos}")
-    if not 0 <= clip < 1:
-        raise ValueError(f"clip must lie in [0, 1), got {clip}")
-    return float(gamma_neg), float(gamma_pos), float(clip), detach_focal

@@ -1,16 +1,8 @@
 """Forward corrections: how a corruption matrix C enters the loss.
 
-C (``transition``) is (K, K), C[i, j] = P(label i was turned into label j). Its rows sum to 1, or to less where labels
-vanish (`galc.noise.Noise.arrivals`). With q (N, K) the probabilities of the clean labels, a form gives q~ (N,
-K), those of the noisy labels. An observed label j was either there and kept (C_jj q_j), or arrived: from another
-label, with the rate s_j = sum over i != j of C_ij q_i, or from nowhere, with probability a_j (``added`` (K,); None: 0).
-
-    linear    q~_j = C_jj q_j + s_j + (1 - q_j) a_j            E[noisy | x] = C^T E[clean | x]: a flip may double j
-    exact     q~_j = C_jj q_j + (1 - q_j) (s_j + a_j)          a label never flips onto one that is there
-    noisy-or  q~_j = C_jj q_j + (1 - q_j) (1 - (1 - a_j) exp(-s_j))    the same; several arrivals are one label
-
-Linear and exact may exceed 1, noisy-or may not. The losses check C and ``added`` when they are made, and nothing but
-shapes in a step: a look at values that lie on a GPU makes the processor wait for it.
+C (``transition``) is (K, K), C[i, j] = P(label i was turned into label j); rows sum to 1, to less where labels vanish.
+`corrupted` has the forms. The losses check C and ``added`` when they are made, and nothing but shapes in a step: a look
+at values that lie on a GPU makes the processor wait for it.
 """
 
 import torch
@@ -19,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from galc.checks import as_float, check_rates, check_transition, logits_and_targets
-from galc.losses.asl import Reduced, _calibrate, _uncalibrate, asl_from_probability, constants
+from galc.losses.asl import Constants, Reduced, _calibrate, _uncalibrate, asl_from_probability
 
 _CHORD = 1e-3  # see `ForwardASL`
 _EDGE = 1e-6  # distance kept from 1 by sums that may exceed it, so that gradients stay finite
@@ -28,7 +20,15 @@ FORMS = ("linear", "exact", "noisy-or")
 
 
 def corrupted(q: Tensor, transition: Tensor, added: Tensor | None = None, form: str = "noisy-or") -> Tensor:
-    """q~ (N, K) of q (N, K), C (K, K) and ``added`` (K,). Raises ValueError for what is no C, rate or form."""
+    """q~ (N, K) of q (N, K), C (K, K) and ``added`` (K,). Raises ValueError for what is no C, rate or form.
+
+    An observed label j was there and kept, C_jj q_j, or arrived: from another label, with the rate
+    s_j = sum over i != j of C_ij q_i, or from nowhere, with probability a_j (``added``; None: 0).
+
+    linear    q~_j = C_jj q_j + s_j + (1 - q_j) a_j            E[noisy | x] = C^T E[clean | x]: a flip may double j
+    exact     q~_j = C_jj q_j + (1 - q_j) (s_j + a_j)          a label never flips onto one that is there
+    noisy-or  q~_j = C_jj q_j + (1 - q_j) (1 - (1 - a_j) exp(-s_j))    the same; several arrivals are one label; <= 1
+    """
     return _corrupted(q, *_checked(transition, added, form, q.shape[-1]), form)
 
 
@@ -52,7 +52,9 @@ def posterior(q: Tensor, labels: Tensor, transition: Tensor, added: Tensor | Non
 class ForwardLoss(Reduced):
     """What the corrected losses share: C and ``added``, checked once, which go with the module to its device."""
 
-    def __init__(self, transition: ArrayLike, form: str, added: ArrayLike | None, reduction: str):
+    def __init__(
+        self, transition: ArrayLike, form: str = "noisy-or", added: ArrayLike | None = None, reduction: str = "mean"
+    ):
         super().__init__(reduction)
         self.form = form
         transition, added = _checked(transition, added, form)
@@ -78,24 +80,17 @@ class ForwardASL(ForwardLoss):
     tensor(0.2820)
     """
 
-    def __init__(
-        self,
-        transition: ArrayLike,
-        form: str = "noisy-or",
-        added: ArrayLike | None = None,
-        reduction: str = "mean",
-        **asl: float,
-    ):
+    def __init__(self, transition: ArrayLike, form="noisy-or", added=None, reduction="mean", **asl: float):
         super().__init__(transition, form, added, reduction)
-        self.asl = constants(**asl)
+        self.asl = Constants.checked(**asl)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Scalar loss, or (N, K) with reduction "none". Raises ValueError where shapes differ."""
         x, t = logits_and_targets(logits, targets)
         p = x.sigmoid()
-        q = torch.maximum(_calibrate(p, *self.asl), _CHORD * p)
+        q = torch.maximum(_calibrate(p, self.asl), _CHORD * p)
         noisy = _corrupted(q, self.transition, self.added, self.form).clamp(0, 1)
-        noisy_p = torch.minimum(_uncalibrate(noisy, *self.asl), noisy / _CHORD)
+        noisy_p = torch.minimum(_uncalibrate(noisy, self.asl), noisy / _CHORD)
         return self.reduced(asl_from_probability(noisy_p, t, *self.asl))
 
 
@@ -109,11 +104,6 @@ class ForwardBCE(ForwardLoss):
     >>> loss([[2.0, -1.0]], [[1, 0]])
     tensor(0.8311)
     """
-
-    def __init__(
-        self, transition: ArrayLike, form: str = "noisy-or", added: ArrayLike | None = None, reduction: str = "mean"
-    ):
-        super().__init__(transition, form, added, reduction)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Scalar loss, or (N, K) with reduction "none". Raises ValueError where shapes differ."""
@@ -154,7 +144,7 @@ class LiteralASL(Reduced):
         if transition.shape != (len(transition),) * 2 or not torch.isfinite(transition).all():
             raise ValueError(f"transition must be a finite (K, K) matrix, got shape {tuple(transition.shape)}")
         self.register_buffer("transition", transition, persistent=False)
-        self.clamp, self.asl = clamp, constants(**asl)
+        self.clamp, self.asl = clamp, Constants.checked(**asl)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Scalar loss, or (N, K) with reduction "none". Raises ValueError where shapes differ."""
@@ -165,9 +155,7 @@ class LiteralASL(Reduced):
         return self.reduced(asl_from_probability(product.clamp(max=1) if self.clamp else product, t, *self.asl))
 
 
-def _checked(
-    transition: Tensor, added: Tensor | None, form: str, size: int | None = None
-) -> tuple[Tensor, Tensor | None]:
+def _checked(transition: ArrayLike, added: ArrayLike | None, form: str, size: int | None = None) -> tuple:
     """C and ``added``. Raises ValueError for what is no C (of ``size`` classes), rate or form."""
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")

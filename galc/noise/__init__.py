@@ -1,16 +1,14 @@
 """Label noise: what it is, and the corruption of labels that follows it.
 
-A transition matrix C is row-stochastic (K, K), C[i, j] = P(label i was turned into label j): rows are the true class,
-columns the noisy class. A flipped label is always wrong: its new class is in neither the image's clean label set nor
-among its other new labels (paper, Sec. 4.1). Flips keep the number of labels of every image. `Noise` may also remove
-labels and add wrong ones from nowhere, which does not.
+A transition matrix C is row-stochastic (K, K), C[i, j] = P(label i was turned into label j): rows are the true class.
+A flipped label is always wrong: its new class is in neither the image's clean label set nor among its other new labels
+(paper, Sec. 4.1).
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -122,19 +120,13 @@ class Noise:
     def inject(self, labels: Tensor, seed: int) -> "Injected":
         """Noisy labels of clean ``labels`` (N, K), and what was done to them. The same seed gives the same anywhere.
 
-        Removed and added labels are drawn by systematic sampling, so their numbers are within one of the request in
-        every class; flips as in `flip`. An added label is in neither the image's clean set nor among its flips'
-        targets. Raises ValueError as `flip` does.
+        Numbers of removed and added labels are within one of the request in every class; flips as in `flip`. An added
+        label is in neither the image's clean set nor among its flips' targets. Raises ValueError as `flip` does.
         """
         labels = check_labels(labels).cpu()
-        clean = labels.numpy()
-        draw = lambda where, rate, stream: by_class(  # noqa: E731
-            where, rate.numpy(), np.random.default_rng([seed, stream])
-        )
-        removed = draw(clean, self.removed, REMOVAL)
-        flips = self._flip(labels & ~torch.from_numpy(removed), labels, seed)
-        added = draw(~(clean | flips.noisy.numpy()), self.added, ADDITION)
-        removed, added = torch.from_numpy(removed), torch.from_numpy(added)
+        removed = by_class(labels, self.removed, [seed, REMOVAL])
+        flips = self._flip(labels & ~removed, labels, seed)
+        added = by_class(~(labels | flips.noisy), self.added, [seed, ADDITION])
         return Injected(labels, flips.noisy | added, flips, removed, added)
 
     def _flip(self, labels: Tensor, clean: Tensor, seed: int) -> Flips:
@@ -168,20 +160,17 @@ class Injected(NamedTuple):
 
     def observed(self) -> Noise:
         """The noise that there really was, in `Noise`'s terms: exact, from the record. A class without labels: none."""
-        share = lambda part, of: part.sum(0).double() / of.sum(0).clamp(min=1)  # noqa: E731
-        return Noise(
-            observed(self.clean & ~self.removed, self.flips),
-            share(self.removed, self.clean),
-            share(self.added, ~(self.clean | self.flips.noisy)),
-        )
+        absent = ~(self.clean | self.flips.noisy)
+        removed = self.removed.sum(0).double() / self.clean.sum(0).clamp(min=1)
+        added = self.added.sum(0).double() / absent.sum(0).clamp(min=1)
+        return Noise(observed(self.clean & ~self.removed, self.flips), removed, added)
 
 
 @dataclass(frozen=True, eq=False)
 class Changes:
     """How many labels each class had, lost and gained: ``labels``, ``lost`` and ``gained``, all (K,) float64.
 
-    A flip is one label lost and one gained. Rates of the two are always told apart: nothing else shows whether labels
-    are missing, wrong, or both. NaN where a rate has no labels to be one of.
+    A flip is one label lost and one gained. NaN where a rate has no labels to be one of.
     """
 
     labels: Tensor

@@ -1,9 +1,7 @@
 """Noise that depends on the image: labels go where a weak classifier would put them.
 
-Annotators do not err at random: they err on images that are hard to tell, towards what these look like. So a weak
-classifier, trained on a small part of the data, stands for them, as in Chen et al. 2021 (arXiv 2012.05458), who take
-the predictions of a network. A label is the more likely to be flipped the less the classifier sees it, and goes to the
-classes that the classifier sees instead.
+Annotators err on images that are hard to tell. A weak classifier, trained on a small part of the data, stands for them,
+as in Chen et al. 2021 (arXiv 2012.05458): a label is the more likely to be flipped the less the classifier sees it.
 """
 
 from collections.abc import Callable

@@ -1,13 +1,13 @@
 """The drawing of noise: which labels it takes, and what it makes of them. The same seed gives the same anywhere.
 
-Sampling is systematic so that rates are met exactly, not only on average: of labels with inclusion probabilities p
-exactly round(sum p) are drawn.
+Sampling is systematic: of labels with inclusion probabilities p exactly round(sum p) are drawn.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -54,8 +54,7 @@ def flip(labels: Tensor, transition: Tensor, seed: int, barred: Tensor | None = 
     """Flip labels (N, K) under C (K, K), and say which became which. The same seed gives the same in any process.
 
     Which labels: systematic sampling of all labels in random order, with the inclusion probability 1 - C_ii of
-    their class. So exactly round(sum of 1 - C_ii) labels are flipped; under symmetric noise they are a uniformly
-    drawn round(rate * number of labels) of them. Into what: by row i of C, restricted to the classes that are
+    their class, so exactly round(sum of 1 - C_ii). Into what: by row i of C, restricted to the classes that are
     neither in the image's clean label set nor already a target there, one label of an image after the other.
     ``barred`` (N, K) is that clean set where it is larger than ``labels``, because some of it was removed before.
 
@@ -84,7 +83,7 @@ def flip(labels: Tensor, transition: Tensor, seed: int, barred: Tensor | None = 
 def flipped(labels: np.ndarray, rate: np.ndarray, targets: Targets, barred: np.ndarray, seed: int) -> Flips:
     """Labels (N, K) with those flipped that `_targets` draws; ``rate`` (m,): of each label."""
     image, source = np.nonzero(labels)
-    target = _targets(image, source, rate, targets, barred, np.random.default_rng([seed, FLIPS]))
+    target = _targets(image, source, rate, targets, barred, seed)
     moved = np.flatnonzero(target >= 0)
     image, source, target = image[moved], source[moved], target[moved]
     noisy = labels.copy()
@@ -141,15 +140,14 @@ def check_same_shape(clean: Tensor, noisy: Tensor) -> None:
 # --- on NumPy arrays -------------------------------------------------------------------------------------------------
 
 
-def by_class(where: np.ndarray, rate: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def by_class(where: Tensor, rate: Tensor, seed: list[int]) -> Tensor:
     """(N, K) bool: entries of ``where`` (N, K) bool drawn with the ``rate`` (K,) of their class.
 
-    Classes one after the other, so the number drawn is within one of rate * count in every class, and of the sum in
-    all classes together.
+    Classes one after the other, so the number drawn is within one of rate * count in every class and in all together.
     """
-    chosen = np.zeros_like(where)
-    image, k = np.nonzero(where & (rate > 0))
-    order = generator.permutation(len(image))
+    chosen, rate = torch.zeros_like(where), rate.numpy()
+    image, k = np.nonzero(where.numpy() & (rate > 0))
+    order = np.random.default_rng(seed).permutation(len(image))
     order = order[np.argsort(k[order], kind="stable")]
     drawn = _systematic(rate[k[order]], order)
     chosen[image[drawn], k[drawn]] = True
@@ -157,19 +155,13 @@ def by_class(where: np.ndarray, rate: np.ndarray, generator: np.random.Generator
 
 
 def _targets(
-    image: np.ndarray,
-    source: np.ndarray,
-    rate: np.ndarray,
-    targets: Targets,
-    barred: np.ndarray,
-    generator: np.random.Generator,
+    image: np.ndarray, source: np.ndarray, rate: np.ndarray, targets: Targets, barred: np.ndarray, seed: int
 ) -> np.ndarray:
     """(m,) int64: the class that each of m labels is turned into, -1 where it stays.
 
-    Label l is class ``source[l]`` of image ``image[l]`` and flips with probability ``rate[l]``; its target is outside
-    of the classes ``barred`` (N, K) bool and unlike the other targets of its image. Exactly round(sum of the rates)
-    labels flip where there is room for them; see `flip` for what happens where there is not.
+    Label l is class ``source[l]`` of image ``image[l]`` and flips with the chance ``rate[l]``; ``barred`` as in `flip`.
     """
+    generator = np.random.default_rng([seed, FLIPS])
     order = generator.permutation(np.flatnonzero((rate > 0) & targets.has_any))
     chosen = _systematic(_passed_on(rate, source, order), order)
     taken, target = barred.copy(), np.full(len(image), -1)
@@ -227,9 +219,4 @@ def _replacements(failed: np.ndarray, waiting: np.ndarray, source: np.ndarray) -
 
 def _rank(values: np.ndarray) -> np.ndarray:
     """How many equal values stand before each one."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    start = np.maximum.accumulate(np.where(np.diff(ordered, prepend=-1) != 0, np.arange(len(values)), 0))
-    rank = np.empty(len(values), dtype=np.int64)
-    rank[order] = np.arange(len(values)) - start
-    return rank
+    return pd.Series(values).groupby(values).cumcount().to_numpy()

@@ -28,7 +28,7 @@ FORMATS = (".csv", ".json", ".npz")
 
 
 class Table(NamedTuple):
-    """What a file holds: K names, C (K, K), and {"removed": (K,), "added": (K,)}, those that it has."""
+    """What a file holds: K names, C (K, K), and the rates (K,) that it has."""
 
     classes: list[str]
     transition: np.ndarray
@@ -36,8 +36,7 @@ class Table(NamedTuple):
 
 
 def read(path: str | Path, classes: Sequence[str]) -> Noise:
-    """The noise of a file for the K ``classes`` of a data set, in their order. Relative paths are those of the
-    working directory.
+    """The noise of a file for the K ``classes`` of a data set, in their order.
 
     Raises FileNotFoundError or ValueError that name the file, the class or row at fault, and the mend.
     """
@@ -54,9 +53,7 @@ def parse(path: str | Path) -> Table:
         raise ValueError(f"{path}: a noise file is one of {', '.join(FORMATS)}")
     if not path.is_file():
         raise FileNotFoundError(f"no noise file {path}; noise_kind is the name of a kind, or the path of a file")
-    table = _table({".csv": _csv, ".json": _json, ".npz": _npz}[path.suffix](path), path)
-    _check(table, path)
-    return table
+    return _table({".csv": _csv, ".json": _json, ".npz": _npz}[path.suffix](path), path)
 
 
 def _csv(path: Path) -> dict:
@@ -113,25 +110,25 @@ def _table(content: object, path: Path) -> Table:
         arrays = {name: np.asarray(content[name], dtype=float) for name in known[1:] if name in content}
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: transition and rates must be numbers in rows of equal length ({error})") from None
-    return Table([str(name) for name in np.asarray(content["classes"]).ravel()], arrays.pop("transition"), arrays)
+    names = [str(name) for name in np.asarray(content["classes"]).ravel()]
+    _check(names, arrays, path)
+    return Table(names, arrays.pop("transition"), arrays)
 
 
-def _check(table: Table, path: Path) -> None:
+def _check(names: list[str], arrays: dict[str, np.ndarray], path: Path) -> None:
     """Raise ValueError naming the class whose row or rate is at fault."""
-    names, size = table.classes, len(table.classes)
+    size = len(names)
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise ValueError(f"{path}: class {twice[0]!r} comes twice; name each class once")
-    for what, values, shape in (
-        ("transition", table.transition, (size, size)),
-        *((name, values, (size,)) for name, values in table.rates.items()),
-    ):
+    for what, values in arrays.items():
+        shape = (size, size) if what == "transition" else (size,)
         if values.shape != shape:
             raise ValueError(f"{path}: {what} has shape {values.shape}; for {size} classes it must be {shape}")
-        bad = ~((values >= 0) & (values <= 1)) if values.ndim == 1 else ~((values >= 0) & (values <= 1)).all(1)
+        bad = ~((values >= 0) & (values <= 1)).reshape(size, -1).all(1)
         if bad.any():
             k = int(np.flatnonzero(bad)[0])
             raise ValueError(f"{path}: {what} of class {names[k]!r} must be probabilities in [0, 1], got {values[k]}")
-    sums = table.transition.sum(1)
+    sums = arrays["transition"].sum(1)
     if (wrong := np.abs(sums - 1) > 1e-5).any():
         k = int(np.flatnonzero(wrong)[0])
         raise ValueError(

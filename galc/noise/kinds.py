@@ -1,8 +1,7 @@
 """The kinds of noise, by name: each makes a `galc.noise.Noise` of what it is asked for.
 
 ``rate`` means the same in all of them: of the clean labels this share is gone, of the noisy labels this share is wrong.
-Missing labels have only the first, additional ones only the second. Rates by class are drawn at random and scaled until
-the mean over all labels is ``rate``. A kind is one decorated function, here or in any file that is imported.
+Rates by class are drawn at random and scaled until the mean over all labels is ``rate``.
 """
 
 from collections.abc import Callable, Sequence
@@ -129,9 +128,8 @@ def missing(request: Request) -> Noise:
 def additional(request: Request) -> Noise:
     """False positives: a share ``rate`` of the noisy labels is wrong; none is missing.
 
-    Class k appears on each image that has it not with a probability proportional to its frequency: labelling machines
-    and hasty people name by mistake what they name often. The labels of Open Images hold 26.6 % false positives
-    (arXiv 2108.02032, Sec. 1).
+    Class k appears on each image that has it not with a probability proportional to its frequency: hasty people name by
+    mistake what they name often.
     """
     size = len(request.groups)
     wrong = float(request.counts.sum()) * request.rate / (1 - request.rate)
