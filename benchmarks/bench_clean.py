@@ -237,7 +237,7 @@ def time_ranking(side: str) -> None:
     data = Dataset("random", names, files, labels)
     started = time.perf_counter()
     if side == "galc":
-        posterior = LabelSets(known, labels).posterior(Noise.of(symmetric(CLASSES, 0.2)))
+        posterior = LabelSets(known, labels).posterior(Noise(symmetric(CLASSES, 0.2)))
         number = len(ranked(data, posterior))
     else:
         (scores,) = cleanlab_scores(labels, known, slice(None), WAYS[:1])

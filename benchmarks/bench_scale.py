@@ -66,7 +66,7 @@ def galc(scores: torch.Tensor, noisy: torch.Tensor) -> dict:
 
 def loops(scores: torch.Tensor, noisy: torch.Tensor) -> dict:
     """An E step and a posterior, image by image, label by label, class by class, of a slice of the images."""
-    matrix = Noise.of(symmetric(CLASSES, RATE)).transition.tolist()
+    matrix = Noise(symmetric(CLASSES, RATE)).transition.tolist()
     counts = [[0.0] * CLASSES for _ in range(CLASSES)]
     seconds = []
     for rounds in (EM_ROUNDS, POSTERIOR_ROUNDS):

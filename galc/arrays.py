@@ -228,7 +228,7 @@ def _noise(noise) -> Noise:
     """A `Noise` of itself, of an estimate, or of a matrix (K, K). Raises ValueError where its rows do not sum to 1."""
     if isinstance(noise, Estimate):
         return noise.noise
-    return noise if isinstance(noise, Noise) else Noise.of(as_tensor(noise))
+    return noise if isinstance(noise, Noise) else Noise(as_tensor(noise))
 
 
 class LabelCleaner(BaseEstimator):

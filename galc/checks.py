@@ -118,14 +118,13 @@ def check_transition(transition: ArrayLike, num_classes: int | None = None, losi
     if transition.shape != (size, size) or not size:
         raise ValueError(f"transition must be ({size or 'K'}, {size or 'K'}), got shape {tuple(transition.shape)}")
     excess = transition.sum(1) - 1
-    for wrong, what in (
-        (~torch.isfinite(transition).all(1), "holds NaN or infinity"),
-        ((transition < 0).any(1), "holds a negative probability"),
-        (
-            (excess if losing else excess.abs()) > 1e-5,
-            f"does not sum to {'at most ' * losing}1 (rows are the true class)",
-        ),
-    ):
+    excess = excess if losing else excess.abs()
+    faults = {
+        "holds NaN or infinity": ~torch.isfinite(transition).all(1),
+        "holds a negative probability": (transition < 0).any(1),
+        f"does not sum to {'at most ' * losing}1 (rows are the true class)": excess > 1e-5,
+    }
+    for what, wrong in faults.items():
         if wrong.any():
             row = int(wrong.nonzero()[0])
             raise ValueError(f"row {row} of the transition matrix {what}; its sum is {transition[row].sum():.6g}")

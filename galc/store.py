@@ -1,10 +1,8 @@
 """What a run writes: one root, atomic files, and a cache that is verified whenever it is read.
 
-A cache entry is one safetensors file whose header carries a JSON record and the checksum of record,
-names and arrays. It is written under a temporary name and renamed, so another process sees a whole
-entry or none; a truncated or altered entry fails its checksum, is reported, and is computed again.
-A killed write leaves its temporary file behind: the next computation of the same entry removes it,
-or the next entry that is written to the same folder once it is a day old.
+A cache entry is one safetensors file whose header carries a JSON record and the checksum of all. A truncated or altered
+one fails its checksum, is reported, and is computed again. What a killed write leaves behind is removed by the next
+computation of the same entry, or by the next write to the folder once it is a day old.
 """
 
 import hashlib

@@ -112,8 +112,8 @@ def noisy_data(noise, num_examples: int = 800, seed: int = 0):
 
 
 NOISES = {
-    "symmetric": galc.Noise.of(galc.symmetric(6, 0.3)),
-    "pair": galc.Noise.of(galc.pair_flip(6, 0.3)),
+    "symmetric": galc.Noise(galc.symmetric(6, 0.3)),
+    "pair": galc.Noise(galc.pair_flip(6, 0.3)),
     "missing": galc.Noise(torch.eye(6), torch.full((6,), 0.3), torch.zeros(6)),
 }
 

@@ -63,7 +63,7 @@ def maximise(counts: Counts, prior: Prior) -> Noise:
     weight = weight.masked_fill(eye, 0)
     transition = torch.where(eye, 1 - rate, rate * weight / weight.sum(1, keepdim=True))
     if not prior.open:
-        return Noise.of(transition)
+        return Noise(transition)
     absent = counts.added + counts.spared
     a_label = float(absent.sum() / (stayed.sum() + counts.added.sum()))  # absent classes to a noisy label
     removed = _shrunk(counts.removed, stayed + counts.removed, prior.rate)

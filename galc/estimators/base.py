@@ -47,8 +47,7 @@ class Estimate:
     @cached_property
     def noise(self) -> Noise:
         """As a `Noise`. Raises ValueError naming the row where rows of the matrix do not sum to 1."""
-        none = torch.zeros(len(self.transition))
-        return Noise(self.transition, *(none if part is None else part for part in (self.removed, self.added)))
+        return Noise(self.transition, self.removed, self.added)
 
     @property
     def has_rates(self) -> bool:
@@ -189,7 +188,6 @@ def matrix_error(estimate: Tensor, truth: Tensor) -> dict[str, float]:
     row_l1                   mean over rows of sum_j |estimate_ij - truth_ij|
     diagonal                 mean of |estimate_ii - truth_ii|
     off_diagonal_correlation Pearson correlation of the off-diagonal entries; NaN where either side is constant
-                             (symmetric noise)
 
     Raises ValueError for shapes that differ or a truth that is no transition matrix.
     """
@@ -202,18 +200,12 @@ def matrix_error(estimate: Tensor, truth: Tensor) -> dict[str, float]:
     first, second = (matrix[off] - matrix[off].mean() for matrix in (estimate, truth))
     spread = first.norm() * second.norm()
     constant = min(first.abs().max(), second.abs().max()) < 1e-7
-    return {
-        "row_l1": row_l1,
-        "diagonal": diagonal,
-        "off_diagonal_correlation": float("nan") if constant else (first @ second / spread).item(),
-    }
+    correlation = float("nan") if constant else (first @ second / spread).item()
+    return {"row_l1": row_l1, "diagonal": diagonal, "off_diagonal_correlation": correlation}
 
 
 def rate_error(estimate: Noise, truth: Noise) -> dict[str, float]:
-    """How far the rates of removed and of added labels are off, apart from C: the mean over classes of |gap|.
-
-    removed: of P(a label of the class vanishes); added: of P(the class appears from nowhere on an image without it).
-    """
+    """The mean over classes of how far `Noise`'s rates ``removed`` and ``added`` are off."""
     gaps = {name: getattr(estimate, name) - getattr(truth, name) for name in ("removed", "added")}
     return {name: float(gap.abs().mean()) for name, gap in gaps.items()}
 

@@ -40,11 +40,9 @@ def posterior(q: Tensor, labels: Tensor, transition: Tensor, added: Tensor | Non
     What C and q hold impossible (0 / 0) is answered by the observed label itself. Errors as of `corrupted`.
     """
     kept, flips, added = _parts(q, *_checked(transition, added, "noisy-or", q.shape[-1]))
-    arrivals = _rates(flips, added)
-    gone = torch.exp(-arrivals)
-    labels = labels.bool()
+    arrivals, labels = _rates(flips, added), labels.bool()
     there = q * torch.where(labels, kept, 1 - kept)
-    absent = (1 - q) * torch.where(labels, -torch.expm1(-arrivals), gone)
+    absent = (1 - q) * torch.where(labels, -torch.expm1(-arrivals), torch.exp(-arrivals))
     total = there + absent
     return torch.where(total > 0, there / total.clamp(min=_TINY), labels.to(q.dtype))
 
@@ -52,9 +50,7 @@ def posterior(q: Tensor, labels: Tensor, transition: Tensor, added: Tensor | Non
 class ForwardLoss(Reduced):
     """What the corrected losses share: C and ``added``, checked once, which go with the module to its device."""
 
-    def __init__(
-        self, transition: ArrayLike, form: str = "noisy-or", added: ArrayLike | None = None, reduction: str = "mean"
-    ):
+    def __init__(self, transition: ArrayLike, form="noisy-or", added: ArrayLike | None = None, reduction="mean"):
         super().__init__(reduction)
         self.form = form
         transition, added = _checked(transition, added, form)
@@ -67,8 +63,8 @@ class ForwardASL(ForwardLoss):
 
     p = sigmoid(logits) -> q = calibrate(p) -> q~ = form(q, C) -> p~ = uncalibrate(q~) -> ASL(p~, targets).
     With C = identity this is plain ASL. Since calibrate is flat at 0 for p <= clip, and its inverse infinitely
-    steep there, both follow the chord q = 0.001 p below the point where it meets the curve (p = 0.22, q = 0.0002
-    with the defaults). Finite in value and gradient; float32.
+    steep there, both follow the chord q = 0.001 p below the point where it meets the curve. Finite in value and
+    gradient; float32.
 
     C, C[i, j] = P(label i was turned into label j), has rows that sum to 1, to less where labels vanish; ``added`` (K,)
     P(a class appears from nowhere); ``form`` one of FORMS; ``asl``: gamma_neg, gamma_pos, clip, detach_focal, as in

@@ -60,8 +60,8 @@ class Noise:
     """What happens to labels. Labels are removed, those that are left are flipped, and wrong ones are added.
 
     transition : (K, K), C[i, j] = P(label i was turned into label j | it was not removed); rows sum to 1
-    removed    : (K,), P(a label of the class vanishes)
-    added      : (K,), P(the class appears from nowhere on an image that has it neither truly nor by a flip)
+    removed    : (K,), P(a label of the class vanishes); None: 0
+    added      : (K,), P(the class appears from nowhere on an image that has it neither truly nor by a flip); None: 0
 
     All float64. Raises ValueError, naming row or class, for what are no probabilities.
 
@@ -72,20 +72,15 @@ class Noise:
     """
 
     transition: Tensor
-    removed: Tensor
-    added: Tensor
+    removed: Tensor | None = None
+    added: Tensor | None = None
 
     def __post_init__(self):
         transition = check_transition(as_tensor(self.transition, torch.float64)).detach().cpu()
-        rates = {name: check_rates(getattr(self, name), len(transition), name).cpu() for name in ("removed", "added")}
-        for name, value in {"transition": transition, **rates}.items():
-            object.__setattr__(self, name, value)
-
-    @classmethod
-    def of(cls, transition: Tensor) -> "Noise":
-        """Noise that only flips, under C (K, K)."""
-        none = torch.zeros(len(transition), dtype=torch.float64)
-        return cls(transition, none, none)
+        object.__setattr__(self, "transition", transition)
+        for name in ("removed", "added"):
+            given = torch.zeros(len(transition)) if getattr(self, name) is None else getattr(self, name)
+            object.__setattr__(self, name, check_rates(given, len(transition), name).cpu())
 
     @property
     def fate(self) -> Tensor:
@@ -143,7 +138,7 @@ class Noise:
 
 def none(num_classes: int) -> Noise:
     """No noise at all."""
-    return Noise.of(torch.eye(num_classes, dtype=torch.float64))
+    return Noise(torch.eye(num_classes, dtype=torch.float64))
 
 
 class Injected(NamedTuple):

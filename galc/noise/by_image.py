@@ -19,16 +19,12 @@ from galc.noise.draw import Flips, Targets, check_room, flipped
 PARTS = 14  # stream of random numbers that draws the images which the classifier learns from
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class InstanceNoise(Noise):
-    """Flips whose rates and targets belong to the image; ``transition`` is their average over the labels.
+    """Flips whose rates and targets belong to the image; ``transition`` is their average over the labels."""
 
-    rates   : (N, K), P(label k of image n is flipped)
-    weights : (N, K), how much image n draws a flipped label towards class j, among the classes that it has not
-    """
-
-    rates: Tensor
-    weights: Tensor
+    rates: Tensor  # (N, K), P(label k of image n is flipped)
+    weights: Tensor  # (N, K), how much image n draws a flipped label towards class j, among the classes that it has not
 
     @classmethod
     def of_scores(cls, scores: Tensor, labels: Tensor, rate: float) -> "InstanceNoise":
@@ -40,8 +36,7 @@ class InstanceNoise(Noise):
         labels = check_labels(labels).cpu()
         scores = check_scores(scores, labels).double().cpu().clamp(1e-6, 1 - 1e-6)
         rates = capped(1 - scores, labels, rate)
-        none = torch.zeros(labels.shape[1], dtype=torch.float64)
-        return cls(average(rates, scores, labels), none, none, rates, scores)
+        return cls(average(rates, scores, labels), rates=rates, weights=scores)
 
     @property
     def nature(self) -> str:

@@ -17,14 +17,10 @@ FLIPS = 10  # stream of random numbers, apart from those that draw the split and
 
 
 class Targets(NamedTuple):
-    """Where labels may go: what `flip` needs to know of the noise, whatever its form.
+    """Where labels may go: what `flip` needs to know of the noise, whatever its form."""
 
-    rows    : (m,) label index -> (m, K) weights of the classes that each may be turned into
-    has_any : (m,) bool, whether a label of positive weight is left for each label outside of the image's barred classes
-    """
-
-    rows: Callable[[np.ndarray], np.ndarray]
-    has_any: np.ndarray
+    rows: Callable[[np.ndarray], np.ndarray]  # (m,) label index -> (m, K) weights of the classes it may be turned into
+    has_any: np.ndarray  # (m,) bool, whether any class of positive weight is not barred
 
 
 class Flips(NamedTuple):

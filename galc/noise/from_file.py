@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from galc import store
 from galc.noise import Noise
@@ -42,8 +41,7 @@ def read(path: str | Path, classes: Sequence[str]) -> Noise:
     """
     table = parse(path)
     order = _matched(table.classes, classes, path)
-    rates = [table.rates.get(name, np.zeros(len(order)))[order] for name in RATES]
-    return Noise(*map(torch.from_numpy, (table.transition[np.ix_(order, order)], *rates)))
+    return Noise(table.transition[np.ix_(order, order)], **{name: part[order] for name, part in table.rates.items()})
 
 
 def parse(path: str | Path) -> Table:

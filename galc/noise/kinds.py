@@ -22,20 +22,13 @@ MOST = 0.95  # no rate drawn for a class exceeds this
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What noise is asked for.
+    """What noise is asked for."""
 
-    labels  : (N, K) bool, the clean labels that get it
-    rate    : share of labels, see above
-    groups  : K supercategories, "" where unknown
-    seed    : draws rates and targets
-    scores  : () -> (N, K) probabilities of a weak classifier on the same images, for noise that depends on these
-    """
-
-    labels: Tensor
-    rate: float
-    groups: Sequence[str]
-    seed: int
-    scores: Callable[[], Tensor] | None = None
+    labels: Tensor  # (N, K) bool, the clean labels that get it
+    rate: float  # share of labels, see above
+    groups: Sequence[str]  # K supercategories, "" where unknown
+    seed: int  # draws rates and targets
+    scores: Callable[[], Tensor] | None = None  # () -> (N, K) probabilities of a weak classifier on the same images
 
     def __post_init__(self):
         if not 0 <= self.rate < 1:
@@ -80,12 +73,12 @@ def make(kind: str, request: Request) -> Noise:
 
 @noise_kind("symmetric", nature="symmetric")
 def _symmetric(request: Request) -> Noise:
-    return Noise.of(symmetric(len(request.groups), request.rate))
+    return Noise(symmetric(len(request.groups), request.rate))
 
 
 @noise_kind("pair", nature="targets")
 def _pair(request: Request) -> Noise:
-    return Noise.of(pair_flip(len(request.groups), request.rate))
+    return Noise(pair_flip(len(request.groups), request.rate))
 
 
 @noise_kind("semantic", nature="targets")
@@ -120,8 +113,7 @@ def class_dependent(request: Request, targets: int = 3) -> Noise:
 def missing(request: Request) -> Noise:
     """Each label is missing with probability ``rate``; none is wrong."""
     size = len(request.groups)
-    removed = torch.full((size,), request.rate, dtype=torch.float64)
-    return Noise(torch.eye(size), removed, torch.zeros(size))
+    return Noise(torch.eye(size), removed=torch.full((size,), request.rate, dtype=torch.float64))
 
 
 @noise_kind("additional", nature="count-changing")
@@ -133,7 +125,7 @@ def additional(request: Request) -> Noise:
     """
     size = len(request.groups)
     wrong = float(request.counts.sum()) * request.rate / (1 - request.rate)
-    return Noise(torch.eye(size), torch.zeros(size), _appearing(torch.ones(size), wrong, request))
+    return Noise(torch.eye(size), added=_appearing(torch.ones(size), wrong, request))
 
 
 @noise_kind("missing-additional", nature="count-changing")
@@ -156,7 +148,7 @@ def instance_dependent(request: Request) -> Noise:
 
 def _flipping(rates: Tensor, where: Tensor) -> Noise:
     """Flips with ``rates`` (K,), evenly to the classes that ``where`` (K, K) marks with 1."""
-    return Noise.of(torch.diag(1 - rates) + rates[:, None] * where / where.sum(1, keepdim=True))
+    return Noise(torch.diag(1 - rates) + rates[:, None] * where / where.sum(1, keepdim=True))
 
 
 def _scaled(rates: Tensor, weights: Tensor, mean: float) -> Tensor:

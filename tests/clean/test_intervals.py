@@ -27,7 +27,7 @@ def world(images: int, noise: Noise, seed: int = 0, sharp: float = 4.0):
 
 
 def test_known_noise_is_found_and_the_interval_holds_it():
-    noise = Noise.of(pair_flip(SIZE, 0.3))
+    noise = Noise(pair_flip(SIZE, 0.3))
     sources, labels, trusted, true = world(2000, noise)
     found, _ = intervals.estimate(sources, labels, trusted, replicates=8)
     assert float((found["transition"].estimate - noise.transition).abs().max()) < 0.08
@@ -53,7 +53,7 @@ def test_without_trusted_images_missing_labels_do_not_pass_for_no_noise():
 
 
 def test_fewer_images_leave_wider_intervals():
-    noise = Noise.of(symmetric(SIZE, 0.3))
+    noise = Noise(symmetric(SIZE, 0.3))
     widths = []
     for images in (400, 3000):
         sources, labels, trusted, _ = world(images, noise)
@@ -76,7 +76,7 @@ def test_drawn_calibrations_vary_as_the_posterior_of_their_biases():
 
 
 def test_more_images_than_are_drawn_do_not_narrow_what_the_trusted_ones_leave_open(monkeypatch):
-    sources, labels, trusted, _ = world(700, Noise.of(symmetric(SIZE, 0.3)))
+    sources, labels, trusted, _ = world(700, Noise(symmetric(SIZE, 0.3)))
     widths = []
     for most in (4096, 100):
         monkeypatch.setattr(intervals, "MOST", most)
@@ -86,7 +86,7 @@ def test_more_images_than_are_drawn_do_not_narrow_what_the_trusted_ones_leave_op
 
 
 def test_the_same_seed_gives_the_same_intervals():
-    sources, labels, trusted, _ = world(300, Noise.of(symmetric(SIZE, 0.3)))
+    sources, labels, trusted, _ = world(300, Noise(symmetric(SIZE, 0.3)))
     (one, _), (two, _) = (intervals.estimate(sources, labels, trusted, seed=3, replicates=3) for _ in range(2))
     for name, end in (("wrong", "high"), ("transition", "low")):
         assert torch.equal(getattr(one[name], end), getattr(two[name], end))
@@ -129,7 +129,7 @@ def test_a_class_without_labels_has_no_anchor_and_does_no_harm():
 
 @pytest.mark.parametrize("noise", (symmetric(4, 0.3), pair_flip(4, 0.3)))
 def test_no_label_vouches_for_itself_nor_for_a_class_that_it_may_have_come_from(noise):
-    model = InContext(3, heard(Noise.of(noise)), 5, 0.0, 0.0).eval().requires_grad_(False)
+    model = InContext(3, heard(Noise(noise)), 5, 0.0, 0.0).eval().requires_grad_(False)
     torch.nn.init.normal_(model.others.weight)
     inputs = torch.randn(6, 7)
     even = torch.allclose(noise, symmetric(4, 0.3))
@@ -146,15 +146,15 @@ def test_what_seldom_becomes_a_label_may_hear_it():
     fates = torch.eye(4).double()
     fates[0] = torch.tensor([0.97, 0.024, 0.003, 0.003])
     fates[1] = torch.tensor([0.008, 0.992, 0, 0])  # more than the others of its row, and next to nothing
-    assert heard(Noise.of(fates)).tolist() == [[0, 0, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]
-    assert heard(Noise.of(torch.ones(1, 1).double())).tolist() == [[0]]
+    assert heard(Noise(fates)).tolist() == [[0, 0, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]
+    assert heard(Noise(torch.ones(1, 1).double())).tolist() == [[0]]
 
 
 def test_trusted_images_get_a_context_like_that_of_the_others():
     labels = torch.rand(4000, SIZE, generator=torch.Generator().manual_seed(0)) < 0.3
     labels[0] = True
     trusted = torch.arange(4000) < 2000
-    context = as_noisy(labels, trusted, Noise.of(symmetric(SIZE, 0.4)), 0)
+    context = as_noisy(labels, trusted, Noise(symmetric(SIZE, 0.4)), 0)
     assert torch.equal(context[2000:], labels[2000:]) and context[0].all()
     assert float((labels & ~context)[1:2000].sum() / labels[1:2000].sum()) == pytest.approx(0.4, abs=0.01)
 

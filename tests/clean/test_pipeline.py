@@ -28,7 +28,7 @@ def noisy(tmp_path_factory) -> tuple[Dataset, torch.Tensor]:
     true = load(root)
     trusted = torch.arange(400) < 100
     labels = true.labels.clone()
-    labels[~trusted] = Noise.of(symmetric(7, 0.3)).inject(labels[~trusted], 0).noisy
+    labels[~trusted] = Noise(symmetric(7, 0.3)).inject(labels[~trusted], 0).noisy
     return replace(true, labels=labels, trusted=trusted), true.labels
 
 
@@ -135,7 +135,7 @@ def test_a_model_that_learns_something_else_is_not_taken_from_the_cache(noisy):
     x = torch.randn(len(given), 4, generator=torch.Generator().manual_seed(0))
     stages = OwnStages(given, x, Params(**small))
     loss, targets = plain(BCE), given.labels.float()
-    some, more = (Noise.of(symmetric(7, share)) for share in (0.3, 0.5))
+    some, more = (Noise(symmetric(7, share)) for share in (0.3, 0.5))
     first = stages.second_round(some, targets, loss)
     for others in ((more, targets, loss), (some, 1 - targets, loss), (some, targets, plain(ASL))):
         assert not torch.equal(stages.second_round(*others), first)

@@ -283,7 +283,7 @@ def evidence() -> dict:
         "silver_posterior": torch.rand(60, K, generator=generator),
         "silver_logits": torch.randn(60, K, generator=generator),
         "silver_labels": silver,
-        "noise": Noise.of(pair_flip(K, 0.3)),
+        "noise": Noise(pair_flip(K, 0.3)),
     }
 
 
@@ -392,7 +392,7 @@ def test_an_estimate_gives_corrections_c_and_what_appears():
     found = Estimate.of(noise)
     assert found.arrivals.dtype == found.appearing.dtype == torch.float32 and found.has_rates
     assert torch.equal(found.arrivals, noise.arrivals.float()) and torch.equal(found.appearing, noise.added.float())
-    flips = Estimate.of(Noise.of(pair_flip(K, 0.3)))
+    flips = Estimate.of(Noise(pair_flip(K, 0.3)))
     assert flips.appearing is None and torch.equal(flips.arrivals, pair_flip(K, 0.3).float())
     alone = Estimate(pair_flip(K, 0.3).float())
     assert alone.appearing is None and not alone.has_rates and torch.equal(alone.arrivals, alone.transition)
@@ -442,4 +442,4 @@ def test_rates_of_removed_and_added_labels_have_errors_of_their_own():
     none, some = torch.zeros(K), torch.linspace(0, 0.4, K)
     first, second = Noise(torch.eye(K), none, some), Noise(pair_flip(K, 0.3), some / 2, some)
     assert rate_error(first, second) == pytest.approx({"removed": 0.1, "added": 0.0})
-    assert rate_error(first, Noise.of(torch.eye(K))) == pytest.approx({"removed": 0.0, "added": 0.2})
+    assert rate_error(first, Noise(torch.eye(K))) == pytest.approx({"removed": 0.0, "added": 0.2})

@@ -170,12 +170,12 @@ def test_images_are_taken_a_few_at_a_time_with_the_same_result(monkeypatch):
 def test_noise_that_is_none_leaves_every_label():
     h = torch.tensor([[0.0, 1.0, 0.5, 0.0], [1.0, 0.0, 0.2, 0.9]])
     noisy = torch.tensor([[True, False, True, False], [False, True, False, True]])
-    assert LabelSets(h, noisy).posterior(Noise.of(torch.eye(K))).tolist() == noisy.float().tolist()
+    assert LabelSets(h, noisy).posterior(Noise(torch.eye(K))).tolist() == noisy.float().tolist()
 
 
 def test_a_sure_class_that_is_not_observed_explains_one_label_and_no_more():
     h = torch.tensor([[0.5, 0.5, 0.5, 0.999999]])
-    w = LabelSets(h, row({0, 1, 2})).posterior(Noise.of(symmetric(K, 0.3)))[0]
+    w = LabelSets(h, row({0, 1, 2})).posterior(Noise(symmetric(K, 0.3)))[0]
     assert w[3] == pytest.approx(1, abs=1e-3) and w[:3].tolist() == pytest.approx([2 / 3] * 3, abs=1e-2)
 
 

@@ -23,7 +23,7 @@ def case():
     clean = torch.rand(N, K, generator=generator) < 0.4
     clean[:, 0] |= ~clean.any(1)
     clean[:, 1] &= ~clean.all(1)
-    model = Noise.of(noise.symmetric(K, 0.3))
+    model = Noise(noise.symmetric(K, 0.3))
     noisy = inject(clean, model.transition, 0)
     trusted = torch.arange(N) < 8
     noisy[trusted] = clean[trusted]
@@ -108,7 +108,7 @@ def test_labels_of_largest_loss_teach_nothing_once_selected(case):
 
 def test_nothing_is_left_out_where_there_is_no_noise(case):
     args = list(case["args"])
-    args[1] = Noise.of(torch.eye(K))
+    args[1] = Noise(torch.eye(K))
     loss = Refined(*args)
     for number in range(1, 13):
         epoch(loss, case, number)

@@ -298,7 +298,7 @@ def test_removed_and_added_labels_are_within_one_of_the_request_in_every_class(s
 
 def test_noise_of_a_matrix_is_its_flips():
     labels, transition = random_labels(3), random_transition(3)
-    done, model = Noise.of(transition).inject(labels, 5), Noise.of(transition)
+    done, model = Noise(transition).inject(labels, 5), Noise(transition)
     assert torch.equal(done.noisy, inject(labels, transition, 5))
     assert model.keeps_count and model.flips and not none(8).flips
     torch.testing.assert_close(done.observed().transition, observed(labels, flip(labels, transition, 5)))
@@ -347,9 +347,9 @@ def test_changes_count_what_is_gone_and_what_is_wrong():
 
 def test_the_nature_of_noise_is_the_least_that_must_be_known_of_it():
     zero = torch.zeros(4)
-    assert Noise.of(symmetric(4, 0.3)).nature == none(4).nature == "symmetric"
-    assert Noise.of(pair_flip(4, 0.3)).nature == "targets"
-    assert Noise.of(pair_flip(2, 0.3)).nature == "symmetric"  # two classes have one target each
+    assert Noise(symmetric(4, 0.3)).nature == none(4).nature == "symmetric"
+    assert Noise(pair_flip(4, 0.3)).nature == "targets"
+    assert Noise(pair_flip(2, 0.3)).nature == "symmetric"  # two classes have one target each
     assert Noise(torch.eye(4), zero + 0.1, zero).nature == "count-changing"
     assert Noise(torch.eye(4), zero, zero + 0.1).nature == "count-changing"
 

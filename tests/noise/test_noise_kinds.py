@@ -134,6 +134,6 @@ def test_a_kind_of_one_s_own_is_one_decorated_function(monkeypatch):
     def to_the_first(asked: Request) -> Noise:
         matrix = (1 - asked.rate) * torch.eye(K)
         matrix[:, 0] += asked.rate
-        return Noise.of(matrix)
+        return Noise(matrix)
 
     assert make("to-the-first", request(0.25)).transition[3, 0] == 0.25

@@ -31,7 +31,7 @@ def test_noise_counts_both_rates_and_names_the_class_that_could_not_get_its_shar
     clean = torch.tensor([[1, 1, 0, 0]] * 10).bool()
     noisy = clean.clone()
     noisy[:4] = torch.tensor([1, 0, 1, 0]).bool()
-    asked = Noise.of(symmetric(4, 0.3)).expected(clean)
+    asked = Noise(symmetric(4, 0.3)).expected(clean)
     text = about_noise.noise(asked, changes(clean, noisy), 10, CLASSES)
     assert text.startswith("4 of 20 clean labels are gone: 20.0 %, where 30.0 % was asked for.")
     assert "4 of 20 noisy labels are wrong: 20.0 %, where 30.0 % was asked for." in text
@@ -40,7 +40,7 @@ def test_noise_counts_both_rates_and_names_the_class_that_could_not_get_its_shar
 
 def test_without_noise_nothing_is_said_about_wrong_labels():
     clean = torch.eye(4).bool()
-    text = about_noise.noise(Noise.of(torch.eye(4)).expected(clean), changes(clean, clean), 4, CLASSES)
+    text = about_noise.noise(Noise(torch.eye(4)).expected(clean), changes(clean, clean), 4, CLASSES)
     assert text.endswith("0 of 4 noisy labels are wrong: 0.0 %, where 0.0 % was asked for.")
 
 

@@ -61,7 +61,7 @@ def loss_of(name: str):
     if name == "refined":
         data = features()
         q = torch.full((21, K), 0.4)
-        return Refined(ASL, Noise.of(C), q, data.targets > 0.5, data.targets, data.trusted)
+        return Refined(ASL, Noise(C), q, data.targets > 0.5, data.targets, data.trusted)
     return METHODS[name].training(STAGES, Estimate(C), features())[1]
 
 
