@@ -97,7 +97,7 @@ def clean(words: tuple, **options) -> None:
 def sweep(file: str, words: tuple, workers: int | None, scheduler: str | None) -> int:
     """Every run of a study FILE (params/*.yaml) as a notebook, their results, the report."""
     from galc.study.params import from_words
-    from galc.sweep.cli import command
+    from galc.sweep.plan import command
 
     return command(file, from_words(words), workers, scheduler)
 
@@ -124,9 +124,9 @@ def train(file: str, words: tuple, weights: str | None) -> int | None:
     On several: torchrun --nproc-per-node 8 -m galc.cli train FILE
     """
     from galc.study.params import from_words
-    from galc.sweep.cli import train
+    from galc.sweep.plan import train
 
-    return train(file, from_words(words), weights)
+    return train(file, from_words([*words, *([("weights", weights)] if weights else [])]))
 
 
 @commands.command()

@@ -20,7 +20,7 @@ matplotlib.use("Agg")
 import pandas as pd
 
 from galc import plots, store
-from galc.results import about_settings, groups, published, significance, tables
+from galc.results import about_methods, about_the_paper, groups, significance, tables
 
 REFERENCE = store.ROOT / "outputs" / "reference"
 DOCUMENTS = [store.ROOT / "README.md", store.ROOT / "docs" / "findings.md"]
@@ -34,7 +34,7 @@ KEPT += ["C_row_l1", "C_diagonal", "C_off_diagonal_correlation", "labels_removed
 
 def results(table: pd.DataFrame) -> str:
     """mAP of the last epoch by method and noise level, the paper's two rows below ours, as a Markdown table."""
-    frame = tables.results_frame(table, published.table(), ["mAP"]).droplevel(0)
+    frame = tables.results_frame(table, about_the_paper.reported(), ["mAP"]).droplevel(0)
     header = ["mAP of the last epoch, labels flipped:", *frame.columns]
     return markdown(header, [[name, *row] for name, row in zip(frame.index, frame.to_numpy(), strict=True)])
 
@@ -102,7 +102,7 @@ def side_by_side(table: pd.DataFrame) -> str:
 
 def ladder(table: pd.DataFrame) -> str:
     """What each ingredient brings: paired differences of two rows that differ in one thing."""
-    steps = about_settings.ladder(table.assign(setting=groups.setting), by="setting")
+    steps = about_methods.ladder(table.assign(setting=groups.setting), by="setting")
     wide = steps.assign(
         cell=[f"{d:+.1f} ± {s:.1f}" for d, s in zip(steps["difference"], steps["std"], strict=True)],
         pair=[
@@ -116,7 +116,7 @@ def ladder(table: pd.DataFrame) -> str:
 
 def decisions(table: pd.DataFrame) -> str:
     """The best method of every setting, and the cheapest that is within a point of it."""
-    choice = about_settings.decisions(table.assign(setting=groups.setting), "setting")
+    choice = about_methods.decisions(table.assign(setting=groups.setting), "setting")
     rows = [
         [str(group), groups.method_title(row["best"]), f"{row['value']:.1f}",
          f"{row['seconds']:.0f} s", groups.method_title(row["cheapest"]), f"{row['its']:.1f}",
@@ -205,7 +205,7 @@ def main(data_set: str = "") -> None:
     if not data_set:
         take("scale", "scale")
         if take("table1", "table1"):
-            panels = plots.noise_panels(pd.read_csv(REFERENCE / "table1.csv"), published.table())
+            panels = plots.noise_panels(pd.read_csv(REFERENCE / "table1.csv"), about_the_paper.reported())
             panels[0].figure.savefig(REFERENCE / "noise_sweep.png", dpi=150, bbox_inches="tight")
     tables = stored()
     for document in filter(Path.exists, DOCUMENTS):

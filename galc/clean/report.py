@@ -22,9 +22,9 @@ from galc import plots, store
 from galc.clean import ENOUGH, FILE, LIKELY, Cleaned
 from galc.clean.review import ACTIONS, Review
 from galc.data.load import write_like
-from galc.explorer.thumbnails import UnreadableImage, data_url, inlined, thumbnail
+from galc.explorer.sources import UnreadableImage, data_url, inlined, thumbnail
 from galc.results.groups import percent
-from galc.sweep.report import write_page
+from galc.sweep import write_page
 
 LABELS, SUSPICIOUS, REPORT, GALLERY = "labels", "suspicious.csv", "report.html", "gallery.html"
 ASSETS = Path(__file__).parent

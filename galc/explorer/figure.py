@@ -54,10 +54,8 @@ def contents(scene: Scene) -> tuple[list[dict], dict]:
     """Heatmaps and bars of a scene, and its layout: matrices are float32, and the axes alone hold the names."""
     view, k, row = scene.view, scene.k, (scene.estimate[scene.k], scene.true[scene.k])
     names, own = [escaped(scene.classes[c]) for c in view.index], escaped(scene.classes[k])
-    maps = [
-        {"z": matrix.astype(np.float32), "x": names, "y": names}
-        for matrix in (view.estimate, view.true, view.difference)
-    ]
+    shown = view.estimate, view.true, view.difference
+    maps = [{"z": matrix.astype(np.float32), "x": names, "y": names} for matrix in shown]
     targets = matrices.targets(row[1], row[0], k)
     bars = [
         {"x": [escaped(scene.classes[c]) for c in shown], "y": values[shown].astype(np.float32)}
@@ -228,12 +226,8 @@ def by_rows(value: object) -> object:
     return list(value) if isinstance(value, np.ndarray) and value.ndim == 2 else value
 
 
-def to_json(value: object, widget: object) -> object:
-    """Plotly's own serialization of a message `by_rows`."""
-    return custom_serializers["to_json"](by_rows(value), widget)
-
-
-BYTES = {"sync": True} | custom_serializers | {"to_json": to_json}
+BYTES = {"sync": True, **custom_serializers}
+BYTES["to_json"] = lambda value, widget: custom_serializers["to_json"](by_rows(value), widget)
 
 
 class Figure(go.FigureWidget):

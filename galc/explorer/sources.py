@@ -1,17 +1,21 @@
-"""What an explorer looks into: the matrices of a study's runs, or matrices of one's own. Both answer the same calls."""
+"""What an explorer looks into: the matrices of runs, or one's own, which answer the same calls; and small images."""
 
+import base64
 import html
+import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from galc.data.images import to_rgb
 from galc.estimators.base import ESTIMATORS
-from galc.explorer.thumbnails import data_url
 from galc.results import matrices
 from galc.study.params import ParameterError, Params
 from galc.study.stages import Stages
@@ -21,12 +25,13 @@ OFFERED = [
     "attribution",
     *[name for name in ESTIMATORS if name not in ("true", "attribution", "algorithm-1", "algorithm-1-rows")],
 ]
+SIDE = 150  # pixels, the longer side of a small image
 WORDS: dict[str, Callable] = {
-    "seed": lambda value: f"seed {value}",
+    "seed": "seed {}".format,
     "gold_fraction": lambda value: f"{100 * value:g} % gold",
     "single_label_limit": lambda value: f"{'all' if value is None else value} single-label images a class",
-    "noise_kind": lambda value: f"{value} noise",
-    "epochs": lambda value: f"{value} epochs",
+    "noise_kind": "{} noise".format,
+    "epochs": "{} epochs".format,
 }
 
 
@@ -66,10 +71,9 @@ class Runs:
 
     def study(self, run: str, noise: float) -> Stages:
         """The stages of a run at a noise level; its labels are kept in memory, its models are not."""
-        key = run, noise
-        if key not in self._studies:
-            self._studies[key] = Stages.of(self.runs[run].replace(noise=noise))
-        return self._studies[key]
+        if (run, noise) not in self._studies:
+            self._studies[run, noise] = Stages.of(self.runs[run].replace(noise=noise))
+        return self._studies[run, noise]
 
     def true(self, run: str, noise: float) -> np.ndarray:
         """The injected C, (K, K), rows sum to 1."""
@@ -90,20 +94,21 @@ class Runs:
     def images(self, run: str, noise: float) -> dict[str, np.ndarray]:
         """How many images are behind each row, (K,), by kind."""
         study = self.study(run, noise)
-        parts = {
-            "gold": study.train.labels[study.split.gold],
-            "single-label": study.train.labels[study.split.single],
-            "noisy silver": study.observed[study.split.silver],
-        }
+        clean, noisy, split = study.train.labels, study.observed, study.split
+        parts = {"gold": clean[split.gold], "single-label": clean[split.single], "noisy silver": noisy[split.silver]}
         return {kind: labels.sum(0).numpy() for kind, labels in parts.items()}
 
     def examples(self, run: str, noise: float, k: int, most: int = 6) -> list[Example]:
         """Silver images that lost label k to the noise; those with the fewest labels first, they are read quickest."""
         train, noisy = self.study(run, noise).train, self.study(run, noise).observed
-        named = lambda has: [self.classes[j] for j in has.nonzero()[:, 0]]  # noqa: E731
-        index = self.telling(run, noise, k, most).tolist()
-        rows = [(train.files[i], train.labels[i], noisy[i]) for i in index if train.labels[i, k] and not noisy[i, k]]
-        return [Example(file, named(a & b), named(a & ~b), named(b & ~a)) for file, a, b in rows]
+        found = []
+        for i in self.telling(run, noise, k, most).tolist():
+            before, after = train.labels[i], noisy[i]
+            if before[k] and not after[k]:
+                parts = before & after, before & ~after, after & ~before
+                names = ([self.classes[j] for j in part.nonzero()[:, 0]] for part in parts)
+                found.append(Example(train.files[i], *names))
+        return found
 
     def telling(self, run: str, noise: float, k: int, most: int = 6) -> Tensor:
         """Index of up to ``most`` silver images: those that lost label k first, then those with it, then others."""
@@ -165,8 +170,7 @@ def describe(setting: Params, settings: Sequence[Params]) -> str:
     """A run in few words: the parameters in which the settings differ, or its seed: "seed 0, 10 % gold"."""
     names = [*WORDS, *(name for name in Params.model_fields if name not in WORDS)]
     varied = [name for name in names if len({getattr(other, name) for other in settings}) > 1] or ["seed"]
-    say = lambda name: WORDS.get(name, lambda value: f"{name} {value}")  # noqa: E731
-    return ", ".join(say(name)(getattr(setting, name)) for name in varied)
+    return ", ".join(WORDS.get(name, f"{name} {{}}".format)(getattr(setting, name)) for name in varied)
 
 
 # --- example images as HTML ------------------------------------------------------------------------------------------
@@ -186,10 +190,46 @@ def gallery(examples: Sequence[Example], name: str) -> str:
 
 def figure(example: Example) -> str:
     """One picture, its labels below it: those that stayed, were lost, were gained."""
-    kept, lost, gained = ([html.escape(name) for name in names] for names in example[1:])
+    kept, lost, gained = (list(map(html.escape, names)) for names in example[1:])
     lines = [f"− <del>{name}</del>" for name in lost] + [f"+ <ins>{name}</ins>" for name in gained] + kept
     before, after = ", ".join(kept + lost), ", ".join(kept + gained)
     return (
         f"<figure><img src='{data_url(example.file)}' "
         f'alt="labels before: {before}; after: {after}"><figcaption>{"<br>".join(lines)}</figcaption></figure>'
     )
+
+
+# --- small copies of images ------------------------------------------------------------------------------------------
+
+
+class UnreadableImage(OSError):
+    """A file that is no image, or half of one; the message names it."""
+
+
+@lru_cache(maxsize=512)
+def thumbnail(file: Path, side: int = SIDE) -> bytes:
+    """An image file as a JPEG, upright, its longer side at most ``side`` pixels; read as `galc.data.images` reads it.
+
+    Raises UnreadableImage.
+    """
+    try:
+        with Image.open(file) as image:
+            image.draft("RGB", (2 * side, 2 * side))
+            ImageOps.exif_transpose(image, in_place=True)
+            small = to_rgb(image)
+    except Exception as error:  # Pillow raises errors of many kinds for broken files
+        message = f"{file} cannot be read as an image ({error}); put it back, or take it out of the data"
+        raise UnreadableImage(message) from None
+    small.thumbnail((side, side))
+    small.save(buffer := io.BytesIO(), "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def data_url(file: Path, side: int = SIDE) -> str:
+    """The same as the ``src`` of an image that lies inside its page."""
+    return inlined(thumbnail(file, side), "jpeg")
+
+
+def inlined(content: bytes, kind: str) -> str:
+    """The content of an image file ("jpeg", "png") as the ``src`` of an image that lies inside its page."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -3,15 +3,14 @@
     explorer = Explorer(grid.from_file("params/table1.yaml"))             # the matrices of a study
     explorer = Explorer(Matrices(true, {"mine": estimate}, classes))      # matrices of one's own, up to K = 500 or so
 
-Controls are native ones with a name before them: Tab goes from one to the next, arrow keys change it. Each part has a
-class to find it by, galc-run, galc-noise, ..., and the whole has galc-explorer. A click on a cell of a heatmap chooses
-the class of its row.
-
-Where no widget can live (GitHub, papermill's output, HTML), the explorer is the picture that `Explorer.picture` draws.
+Controls are native ones with a name before them; each part has a class to find it by, galc-run, galc-noise, ..., and
+the whole has galc-explorer. A click on a cell of a heatmap chooses the class of its row. Where no widget can live
+(GitHub, papermill's output, HTML), the explorer is the picture that `Explorer.picture` draws.
 """
 
 import base64
 import html
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -23,8 +22,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from galc import plots
-from galc.explorer import export, figure
+from galc import plots, store
+from galc.estimators.base import row_errors
+from galc.explorer import figure
 from galc.explorer.sources import Matrices, Runs, gallery
 from galc.progress import track
 from galc.results import matrices
@@ -33,6 +33,7 @@ from galc.study.params import Params
 
 LOOK = {"style": {"description_width": "initial"}, "layout": {"margin": "2px 16px 2px 2px"}}  # of all controls
 percent = partial(group_label, "noise")  # a noise level in percent, with as many digits as it needs
+KINDS = ("png", "svg", "csv")  # of exports
 STRONGEST = [("all", 0), ("100", 100), ("50", 50), ("20", 20), ("10", 10)]
 CSS = Path(__file__).with_name("explorer.css").read_text(encoding="utf-8")
 
@@ -61,7 +62,7 @@ class Explorer:
         self.order = dropdown("order of classes", orders)
         self.strongest = dropdown("strongest confusions", STRONGEST)
         self.label = dropdown("class", [(name, k) for k, name in enumerate(source.classes)])
-        self.buttons = {kind: ipywidgets.Button(description=kind.upper()) for kind in export.KINDS}
+        self.buttons = {kind: ipywidgets.Button(description=kind.upper()) for kind in KINDS}
         self.status = Status()
         self.summary, self.examples = ipywidgets.HTML(), ipywidgets.HTML()
         self._prepared: set[str] = set()
@@ -113,8 +114,8 @@ class Explorer:
         true, estimate = self.matrices
         gap = np.abs(estimate - true)
         columns = {"row L1 error": gap.sum(1), "diagonal error": gap.diagonal()} | self.source.images(*self.place)
-        frame = pd.DataFrame(columns, index=pd.Index(self.source.classes, name="class"))
-        return frame.sort_values("row L1 error", ascending=False, kind="stable")
+        table = pd.DataFrame(columns, index=pd.Index(self.source.classes, name="class"))
+        return table.sort_values("row L1 error", ascending=False, kind="stable")
 
     def by_level(self, estimator: str, scale: str = "raw", most: int = 4) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """{"40 % flipped": (true, estimate)} of the chosen run, at up to ``most`` levels from lowest to highest.
@@ -122,12 +123,11 @@ class Explorer:
         ``scale`` is one of `galc.results.matrices.SCALES`. For `galc.plots.transition_levels`.
         """
         places = np.linspace(0, len(self.source.levels) - 1, most).round().astype(int)
-        levels, run = [self.source.levels[n] for n in np.unique(places)], self.run.value
-        estimates = [matrices.scaled(self.source.estimate(run, level, estimator), scale) for level in levels]
-        return {
-            f"{percent(level)} flipped": (self.source.true(run, level), estimate)
-            for level, estimate in zip(levels, estimates, strict=True)
-        }
+        run, shown = self.run.value, {}
+        for level in [self.source.levels[n] for n in np.unique(places)]:
+            estimate = matrices.scaled(self.source.estimate(run, level, estimator), scale)
+            shown[f"{percent(level)} flipped"] = self.source.true(run, level), estimate
+        return shown
 
     def montage(self, most: int = 6) -> tuple[list[Path], Tensor, Tensor]:
         """Files, clean and noisy labels (n, K) of images that lost the chosen class, for `galc.plots.label_montage`.
@@ -155,16 +155,27 @@ class Explorer:
 
     def picture(self) -> Figure:
         """What is shown, as a static Matplotlib figure: the matrices, and below them the chosen row."""
-        return export.picture(self.scene)
+        return picture(self.scene)
 
     def export(self, kind: str) -> Path:
-        """Write what is shown to outputs/exports as "png", "svg" or "csv"; the status line names the file."""
+        """Write what is shown to outputs/exports as one of KINDS, whole or not at all; the status line names the file.
+
+        Raises ValueError for another kind.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"an export is one of {', '.join(KINDS)}, got {kind!r}")
         scene, several = self.scene, len(self.source.levels) > 1
         words = [self.source.name, self.run.value, f"noise={self.noise.value:g}" if several else ""]
         words += [self.estimator.value, self.scale.value, self.order.value]
         words += [f"strongest={self.strongest.value}" if self.strongest.value else ""]
         words += [] if kind == "csv" else [scene.classes[scene.k]]
-        path = export.write(scene, kind, words)
+        name = re.sub(r"[^\w.=-]+", "-", "_".join(word for word in words if word)).strip("-")[:150]
+        path = store.outputs() / "exports" / f"{name}.{kind}"
+        with store.atomic(path) as temporary:
+            if kind == "csv":
+                entries(scene).to_csv(temporary, index=False)
+            else:
+                temporary.write_bytes(plots.rendered(picture(scene), kind))
         self.status.say(f"written: {path}")
         return path
 
@@ -232,6 +243,45 @@ class Explorer:
         whole = ipywidgets.VBox([style, *lines, self.status, self.summary, figure, self.examples])
         whole.add_class("galc-explorer")
         return whole
+
+
+# --- what an export holds --------------------------------------------------------------------------------------------
+
+
+def picture(scene: figure.Scene) -> Figure:
+    """The three matrices as they are shown, and below them the chosen row; pyplot does not know the figure."""
+    view, names = scene.view, [scene.classes[k] for k in scene.view.index]
+    groups = [scene.groups[k] for k in view.index] if scene.groups else None
+    with plots.style():
+        page = Figure(figsize=(11.5, 7.2))
+        grid = page.add_gridspec(2, 1, height_ratios=(1.55, 1))
+        upper, lower = grid[0].subgridspec(1, 3), grid[1].subgridspec(1, 2, width_ratios=(1, 6))
+        maps = [page.add_subplot(upper[n]) for n in range(3)]
+        plots.transition_panels(view.true, view.estimate, names, groups, f"estimated: {scene.title}", maps)
+        row, diagonal = row_errors(scene.estimate, scene.true)
+        maps[2].set_title(f"difference\nrow L1 {row:.3f}, diagonal {diagonal:.3f}")
+        bars = [page.add_subplot(lower[n]) for n in range(2)]
+        name = scene.classes[scene.k]
+        plots.transition_row(scene.true, scene.estimate, name, scene.classes, scene.images, axes=bars)
+    for ax in maps:
+        ax.collections[0].set_rasterized(True)  # thousands of cells are an image inside an SVG; all else stays vector
+    return page
+
+
+def entries(scene: figure.Scene) -> pd.DataFrame:
+    """The shown entries, one a row in the order shown: true_label, noisy_label, true, estimated, difference."""
+    view = scene.view
+    names = np.array([scene.classes[k] for k in view.index], dtype=object)
+    rows, columns = np.nonzero(np.isfinite(view.estimate))
+    return pd.DataFrame(
+        {
+            "true_label": names[rows],
+            "noisy_label": names[columns],
+            "true": view.true[rows, columns],
+            "estimated": view.estimate[rows, columns],
+            "difference": view.difference[rows, columns],
+        }
+    )
 
 
 # --- what both widgets, this one and the review, are made of ---------------------------------------------------------

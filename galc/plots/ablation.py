@@ -27,8 +27,8 @@ def dot_panels(
     """Fig. 6b: one panel a group of ``by``, one row a method. Mean ± std over seeds, every seed as a small dot.
 
     ``table`` has a row per run: the columns ``series`` (method), ``by``, seed and ``metric``. ``published``
-    (``galc.results.published.table("true_correction")``) is drawn hollow in the row of the same name. A vertical line
-    marks 0 for differences. Raises ``ValueError`` as `over_seeds` does. Returns one axes a panel.
+    (`galc.results.about_the_paper.reported`) is drawn hollow in the row of the same name. A vertical line marks 0 for
+    differences. Raises ``ValueError`` as `over_seeds` does. Returns one axes a panel.
     """
     curves = over_seeds(table, by, metric, series)
     papers = over_seeds(published, by, metric) if published is not None else {}
@@ -67,7 +67,7 @@ def dot_panels(
 
 @style()
 def ladder_bars(ladder: pd.DataFrame, by: str = "setting") -> Sequence[Axes]:
-    """What each ingredient brings (`galc.results.about_settings.ladder`): a bar a step, a panel a group, mean ± std.
+    """What each ingredient brings (`galc.results.about_methods.ladder`): a bar a step, a panel a group, mean ± std.
 
     Without any step there is one empty panel.
     """

@@ -32,8 +32,8 @@ def noise_curves(
 ) -> Axes:
     """Figs. 2 and 5: a metric against the noise level, one line a method, mean ± std over seeds.
 
-    ``published`` (`galc.results.published.table`) is drawn as thin dashed lines. ``labels=False`` leaves the names to
-    a legend.
+    ``published`` (`galc.results.about_the_paper.reported`) is drawn as thin dashed lines. ``labels=False``
+    leaves the names to a legend.
     """
     ax, ends, curves = ax or panels(1, (7.6, 4.8))[0], [], over_seeds(table, "noise", metric)
     for look, curve in zip(method_styles(curves).values(), curves.values(), strict=True):

@@ -3,7 +3,10 @@
 Every claim of the paper is put to the test by a rule; where it fails, the sentence stands among those that differ.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +30,25 @@ OURS, BASELINE, BOUND = "galc-slr", "asl", "true-correction"  # what the paper's
 ALSO = (OURS, "galc-plus")  # methods with an estimate, whose need of clean images is looked into
 
 
+@cache
+def facts() -> dict:
+    """The numbers of the paper (arXiv 2108.02032), published.json; ``where`` names the part of it a group is from."""
+    return json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+
+
+def reported(group: str = "noise_sweep") -> pd.DataFrame:
+    """One published table, a row per measurement.
+
+    ``"noise_sweep"`` (Table 1, Figs. 2 and 5): method, noise in [0, 1], mAP, CF1, OF1 in percent.
+    ``"true_correction"`` (Fig. 6b): method, gold_fraction in [0, 1], mAP in percent.
+    Raises ``ValueError`` for another name.
+    """
+    tables = {name: entry for name, entry in facts().items() if "rows" in entry}
+    if group not in tables:
+        raise ValueError(f"no published table {group!r}; there are {', '.join(sorted(tables))}")
+    return pd.DataFrame(tables[group]["rows"], columns=tables[group]["columns"])
+
+
 class Claim(NamedTuple):
     """Something the paper says, with our numbers in the text, and whether it is so here."""
 
@@ -41,9 +63,6 @@ def verdict(claims: Sequence[Claim]) -> Finding:
     agree, differ = ([claim.text for claim in claims if claim.holds == held] for held in (True, False))
     text = f"**As in the paper:** {'; '.join(agree) or 'nothing'}."
     return Finding(text + (f" **Not as in the paper:** {'; '.join(differ)}." if differ else ""))
-
-
-# --- memorization --------------------------------------------------------------------------------------------------
 
 
 def peaks(history: pd.DataFrame, metric: str = "mAP", within: float = 1.0) -> pd.DataFrame:
@@ -86,11 +105,8 @@ def memorization_claims(peaks: pd.DataFrame, published: Mapping, within: float =
         return verdict([])
     own, other, theirs = method_title(OURS), method_title(BASELINE), published["peak_epoch"]
     asl, ours, plateau = peaks.loc[BASELINE], peaks.loc[OURS], published["stable_after_epoch"]
-    higher, above, latest = (
-        ours["peak"] - asl["peak"],
-        ours["last"] - asl["last"],
-        max(peaks["stable_from"][[BASELINE, OURS]]),
-    )
+    higher, above = ours["peak"] - asl["peak"], ours["last"] - asl["last"]
+    latest = max(peaks["stable_from"][[BASELINE, OURS]])
     claims = []
     for name, row in ((other, asl), (own, ours)):
         change = plus_minus(-row["lost"], row["lost_std"], row["seeds"], sign="+")
@@ -128,8 +144,7 @@ def bound_claims(table: pd.DataFrame, errors: pd.DataFrame, published: pd.DataFr
     """The paper's account of Fig. 6b, put to the test.
 
     ``table``: a row per run with its gold_fraction; ``errors``: `galc.study.runs.estimator_errors` of the same runs;
-    ``published``: ``galc.results.published.table("true_correction")``; ``small``: the gap in points that the paper
-    stays below.
+    ``published``: ``reported("true_correction")``; ``small``: the gap in points that the paper stays below.
     """
     by, own = "gold_fraction", method_title(OURS)
     if not {OURS, BOUND} <= set(table["method"]):
@@ -198,16 +213,16 @@ def pool(budgets: pd.DataFrame, num_classes: int) -> Finding:
 
 
 def budget_claims(table: pd.DataFrame, errors: pd.DataFrame, minor: float = 1.0) -> Finding:
-    """The paper's account of Fig. 6c, put to the test; ``minor``: the change in points that counts as a minor one.
+    """The paper's account of Fig. 6c, put to the test with the runs of `bound_claims`, by their single_label_limit.
 
-    ``table``: a row per run with its single_label_limit; ``errors``: `galc.study.runs.estimator_errors` of the same
-    runs.
+    ``minor``: the change in points that counts as a minor one.
     """
     by, claims = "single_label_limit", []
     losses = over_seeds(paired(table, by, "all", "method"), by, "difference")
-    for name in [name for name in ALSO if name in losses]:
+    names = [name for name in ALSO if name in losses]
+    for name in names:
         rows = losses[name].iterrows()
         changes = join(f"{plus_minus(*row, sign='+')} points with {group_label(by, limit)}" for limit, row in rows)
         text = f"fewer single-label images change {method_title(name)} by {changes} (paper: a minor impact)"
         claims.append(Claim(text, (losses[name]["mean"].abs() <= minor).all()))
-    return verdict([*claims, *error_claims(errors, by, [name for name in ALSO if name in losses])])
+    return verdict([*claims, *error_claims(errors, by, names)])

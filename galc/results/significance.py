@@ -1,18 +1,19 @@
 """Whether differences between methods are more than the spread of seeds: paired tests, ranks, dominance.
 
-All take a table with a row per run: the columns method, seed, ``by`` (the setting: noise, gold fraction, ...) and the
-metric. Runs of one setting and seed share split, noise and first weights, so they are compared in pairs. Settings share
-images, so tests over settings say how general a lead is among them, not that it holds on other data.
+Tables have a row per run: method, seed, ``by`` (the setting) and the metric. Runs of one setting and seed share split,
+noise and first weights, so they are compared in pairs. Settings share images, so tests over settings say how general a
+lead is among them, not that it holds on other data.
 """
 
 from collections.abc import Sequence
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from galc.results.groups import is_bound
+from galc.results.groups import check_seeds, is_bound
 
 LEAST = 6  # pairs: with five, Wilcoxon's two-sided p cannot fall below 1/16
 
@@ -20,10 +21,9 @@ LEAST = 6  # pairs: with five, Wilcoxon's two-sided p cannot fall below 1/16
 def cube(table: pd.DataFrame, by: str, metric: str = "mAP") -> pd.DataFrame:
     """Runs as rows (``by``, seed) and methods as columns, both in the table's order; NaN where a run is missing.
 
-    Raises ValueError where one seed has several runs of a method and setting.
+    Raises ValueError as `galc.results.groups.check_seeds` does.
     """
-    if table.duplicated(["method", by, "seed"]).any():
-        raise ValueError(f"one method has several runs with the same {by} and seed; compare by what they differ in")
+    check_seeds(table, ["method", by])
     wide = table.pivot(index=[by, "seed"], columns="method", values=metric)
     return wide.reindex(index=table.set_index([by, "seed"]).index.unique(), columns=table["method"].unique())
 
@@ -116,18 +116,12 @@ def over_settings(table: pd.DataFrame, method: str, by: str, metric: str = "mAP"
 
 
 class Ranks(NamedTuple):
-    """Mean ranks of methods over settings, and how far apart they must be.
+    """Mean ranks of methods over settings, and how far apart they must be."""
 
-    mean     : by method, 1 = always best; ties share their ranks
-    critical : two methods whose mean ranks differ by more are different (Nemenyi, at ``alpha``)
-    p        : of Friedman's test that all methods are alike; NaN for fewer than three
-    settings : how many were ranked
-    """
-
-    mean: pd.Series
-    critical: float
-    p: float
-    settings: int
+    mean: pd.Series  # by method, 1 = always best; ties share their ranks
+    critical: float  # two methods whose mean ranks differ by more are different (Nemenyi, at ``alpha``)
+    p: float  # of Friedman's test that all methods are alike; NaN for fewer than three
+    settings: int  # how many were ranked
 
 
 def ranks(means: pd.DataFrame, alpha: float = 0.05) -> Ranks:
@@ -160,10 +154,9 @@ def dominance(
     runs = cube(table, by, metric).loc[lambda wide: wide.index.get_level_values(0).isin(means.index)]
     won = pd.DataFrame(0, index=order, columns=order)
     sure = won.copy()
-    for row in order:
-        for column in [name for name in order if name != row]:
-            gaps = [gap.to_numpy() for _, gap in (runs[row] - runs[column]).groupby(level=0, sort=False)]
-            better = (means[row] > means[column]).to_numpy()
-            won.loc[row, column] = better.sum()
-            sure.loc[row, column] = (better & (holm([paired_t(gap) for gap in gaps]) < alpha)).sum()
+    for row, column in permutations(order, 2):
+        p = (runs[row] - runs[column]).groupby(level=0, sort=False).agg(paired_t)
+        better = (means[row] > means[column]).to_numpy()
+        won.loc[row, column] = better.sum()
+        sure.loc[row, column] = (better & (holm(p) < alpha)).sum()
     return won, sure, len(means)

@@ -18,7 +18,7 @@ from galc.results.significance import cube, setting_means
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-PAPER = " (paper)"
+PAPER, METRICS = " (paper)", ("mAP", "CF1", "OF1")
 BOLD, RED, GREY = "font-weight: bold", "color: #d55e00", "color: #777777; font-style: italic"
 LINES = [
     {"selector": "", "props": "border-collapse: collapse; font-variant-numeric: tabular-nums"},
@@ -77,16 +77,13 @@ def titles(methods: Sequence[str]) -> pd.Index:
 
 
 def results_frame(
-    table: pd.DataFrame,
-    published: pd.DataFrame | None = None,
-    metrics: Sequence[str] = ("mAP", "CF1", "OF1"),
-    by: str = "noise",
+    table: pd.DataFrame, published: pd.DataFrame | None = None, metrics: Sequence[str] = METRICS, by: str = "noise"
 ) -> pd.DataFrame:
     """Table 1 as text: rows (metric, method), columns the noise levels, entries "51.3 ± 0.6" in percent.
 
     ``table`` has a row per run: method, noise in [0, 1], seed and the metrics. One seed gives no "±". The rows of
-    ``published`` (`galc.results.published.table`) follow ours under "... (paper)". ``by`` names another column of
-    both whose groups become the columns, numbers in their order, others in that of the table.
+    ``published`` (`galc.results.about_the_paper.reported`) follow ours under "... (paper)". ``by`` names another
+    column of both whose groups become the columns, numbers in their order, others in that of the table.
     """
     rows = {}
     for metric in metrics:
@@ -111,17 +108,17 @@ def best_cells(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def results_table(
-    table: pd.DataFrame,
-    published: pd.DataFrame | None = None,
-    metrics: Sequence[str] = ("mAP", "CF1", "OF1"),
-    by: str = "noise",
+    table: pd.DataFrame, published: pd.DataFrame | None = None, metrics: Sequence[str] = METRICS, by: str = "noise"
 ) -> Styler:
     """`results_frame` for a notebook: our best of each metric and column in bold, the paper's rows in grey."""
     frame = results_frame(table, published, metrics, by)
     bold = best_cells(frame, table).replace({True: BOLD, False: ""})
-    grey = lambda name: GREY if name.endswith(PAPER) else ""  # noqa: E731
-    style = styled(frame, None, GROUPS).apply(lambda _: bold, axis=None).map_index(grey, level=1)
-    return style.apply(lambda row: [grey(row.name[1])] * len(row), axis=1)
+    style = styled(frame, None, GROUPS).apply(lambda _: bold, axis=None).map_index(grey_paper, level=1)
+    return style.apply(lambda row: [grey_paper(row.name[1])] * len(row), axis=1)
+
+
+def grey_paper(name: str) -> str:
+    return GREY if name.endswith(PAPER) else ""
 
 
 def setting_table(
@@ -178,7 +175,7 @@ def significance_table(tests: pd.DataFrame) -> Styler:
 
 
 def decision_table(decisions: pd.DataFrame, within: float = 1.0) -> Styler:
-    """`galc.results.about_settings.decisions` for a notebook: which method to take, and what a cheaper one costs."""
+    """`galc.results.about_methods.decisions` for a notebook: which method to take, and what a cheaper one costs."""
     frame = decisions.set_axis(labelled(str(decisions.index.name), decisions.index))
     for name in ("best", "next", "cheapest"):
         frame[name] = [method_title(method) if method else "–" for method in frame[name]]
@@ -243,10 +240,8 @@ def record_table(details: Mapping) -> Styler:
     """All that a run's record says of how it came about, one line each; groups are written "group: name"."""
     rows = {}
     for name, value in details.items():
-        parts = (
-            {f"{name}: {key}": inner for key, inner in value.items()} if isinstance(value, Mapping) else {name: value}
-        )
-        rows |= {key: readable(inner) for key, inner in parts.items()}
+        inner = value if isinstance(value, Mapping) else {"": value}
+        rows |= {f"{name}: {key}" if key else name: readable(part) for key, part in inner.items()}
     return styled(pd.DataFrame({"value": rows}), None, WRAPPED).hide(axis="columns")
 
 
@@ -260,7 +255,7 @@ def readable(value: object) -> str:
 def peak_table(peaks: pd.DataFrame, published: Mapping) -> Styler:
     """Where each curve has its peak and what is lost from there to the last epoch (`about_the_paper.peaks`).
 
-    ``published``: the entry "memorization" of `galc.results.published.facts`; its epochs stand beside ours.
+    ``published``: the entry "memorization" of `galc.results.about_the_paper.facts`; its epochs stand beside ours.
     """
     rows, theirs = {}, published["peak_epoch"]
     for title, row in zip(titles(peaks.index), peaks.to_dict("records"), strict=True):

@@ -34,22 +34,14 @@ class NotebookError(RuntimeError):
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to execute.
-
-    source      : the notebook as it is stored
-    output      : where the executed one goes
-    mark        : identifies all that the output depends on; it is put into the output once that is complete
-    parameters  : what papermill injects; names that the notebook declares
-    environment : variables of the kernel, beside those of this process
-    about       : put into the output as well
-    """
+    """One notebook to execute; ``mark`` identifies all that the output depends on, and is in one that is complete."""
 
     source: Path
     output: Path
     mark: str
-    parameters: dict = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
-    about: dict = field(default_factory=dict)
+    parameters: dict = field(default_factory=dict)  # injected; names that the notebook declares
+    environment: dict[str, str] = field(default_factory=dict)  # of the kernel, beside that of this process
+    about: dict = field(default_factory=dict)  # put into the output as well
 
     @property
     def is_done(self) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galc.explorer.thumbnails import data_url, thumbnail
+from galc.explorer.sources import data_url, thumbnail
 
 
 def opened(content: bytes) -> Image.Image:

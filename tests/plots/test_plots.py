@@ -20,7 +20,7 @@ from galc.methods.base import METHODS, method
 from galc.noise import Changes
 from galc.plots.noise import StruckOut
 from galc.plots.style import method_styles, spread
-from galc.results import groups, published, significance, tables
+from galc.results import about_the_paper, groups, significance, tables
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_noise_curves_draw_the_mean_and_a_band_of_one_standard_deviation(table):
 
 
 def test_the_papers_curves_are_thin_dashed_lines_in_the_same_colour(table):
-    ax = plots.noise_curves(table, "CF1", published.table())
+    ax = plots.noise_curves(table, "CF1", about_the_paper.reported())
     paper = lines(ax)["ASL (paper)"]
     assert paper.get_linestyle() == "--" and paper.get_linewidth() < 1 and paper.get_color() == METHODS["asl"].look[0]
     np.testing.assert_allclose(paper.get_ydata(), [71.38, 68.01, 64.03, 58.52, 52.24, 45.42, 37.44])
@@ -120,7 +120,7 @@ def test_a_missing_column_is_named(table):
 
 
 def test_figure_5_has_a_panel_a_metric_and_one_legend(table):
-    axes = plots.noise_panels(table, published.table())
+    axes = plots.noise_panels(table, about_the_paper.reported())
     assert [ax.get_title(loc="left") for ax in axes] == ["(a) mAP", "(b) CF1", "(c) OF1"]
     figure = axes[0].figure
     names = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -143,7 +143,7 @@ def test_learning_curves_mark_the_peak_and_label_the_last_epoch():
 
 
 def test_the_table_holds_mean_and_deviation_and_the_papers_numbers(table):
-    frame = tables.results_frame(table, published.table())
+    frame = tables.results_frame(table, about_the_paper.reported())
     assert frame.loc[("mAP", "ASL"), "20 %"] == "40.5 ± 0.7"
     assert frame.loc[("mAP", "ASL (paper)"), "60 %"] == "36.8" and frame.loc[("mAP", "ASL"), "60 %"] == ""
     assert list(frame.columns) == ["0 %", "10 %", "20 %", "30 %", "40 %", "50 %", "60 %"]
@@ -154,7 +154,7 @@ def test_the_table_holds_mean_and_deviation_and_the_papers_numbers(table):
 
 def test_our_best_is_bold_and_neither_the_papers_nor_the_upper_bounds_numbers_are(table):
     bound = table[table["method"] == "asl"].assign(method="true-correction", mAP=70.0)
-    page = tables.results_table(pd.concat([table, bound]), published.table(), ["mAP"]).set_uuid("t").to_html()
+    page = tables.results_table(pd.concat([table, bound]), about_the_paper.reported(), ["mAP"]).set_uuid("t").to_html()
     bold = {rule for block in page.split("}") if "font-weight: bold" in block for rule in block.split("{")[0].split()}
     cells = {rule.strip("#,") for rule in bold if "_row" in rule}
     assert cells == {"T_t_row1_col0", "T_t_row1_col2", "T_t_row1_col4"}

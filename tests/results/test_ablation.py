@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from galc import plots
-from galc.results import about_methods, about_noise, about_settings, about_the_paper, groups, published, tables
+from galc.results import about_methods, about_noise, about_the_paper, groups, tables
 from galc.results.about_the_paper import Claim, verdict
 from galc.results.groups import group_label, over_seeds, paired
 from galc.study import run as study
@@ -106,7 +106,9 @@ GOLD = {"asl": {0.05: 42, 0.1: 44}, "galc-slr": {0.05: 46, 0.1: 49}, "true-corre
 
 
 def test_dots_have_a_panel_a_group_a_row_a_method_and_the_paper_hollow_in_it():
-    axes = plots.dot_panels(runs("gold_fraction", GOLD), "gold_fraction", published=published.table("true_correction"))
+    axes = plots.dot_panels(
+        runs("gold_fraction", GOLD), "gold_fraction", published=about_the_paper.reported("true_correction")
+    )
     assert [ax.get_title(loc="left") for ax in axes] == ["images trusted: 5 %", "images trusted: 10 %"]
     assert [label.get_text() for label in axes[0].get_yticklabels()] == ["ASL", "GALC-SLR", "True-Correction"]
     assert labels(axes[1]) == ["44.0 ± 0.7", "49.0 ± 0.7", "69.9", "48.0 ± 0.7", "70.3"]
@@ -193,7 +195,7 @@ def test_who_loses_most_and_who_fewest():
     assert about_the_paper.lost(peaks) == text
 
 
-FACTS = published.facts()["memorization"]
+FACTS = about_the_paper.facts()["memorization"]
 
 
 def test_memorization_as_in_the_paper_is_said_to_be_so():
@@ -220,7 +222,7 @@ def test_what_the_curves_do_not_show_is_said_as_well():
 def test_without_the_papers_methods_there_is_nothing_to_compare():
     text = about_the_paper.memorization_claims(about_the_paper.peaks(curves(bce=[1, 2])), FACTS)
     assert text == about_the_paper.bound_claims(
-        runs("gold_fraction", {"asl": {0.1: 1}}), None, published.table("true_correction")
+        runs("gold_fraction", {"asl": {0.1: 1}}), None, about_the_paper.reported("true_correction")
     )
     assert text == "None of these runs can be compared with the paper."
 
@@ -236,7 +238,7 @@ def test_a_verdict_parts_what_holds_from_what_does_not():
 def bound(estimated: dict, true: dict, error: dict) -> list[str]:
     table = runs("gold_fraction", {"galc-slr": estimated, "true-correction": true})
     errors = runs("gold_fraction", {"calibrated-regulators": error}, 0.0, "row_l1")
-    return about_the_paper.bound_claims(table, errors, published.table("true_correction")).split(
+    return about_the_paper.bound_claims(table, errors, about_the_paper.reported("true_correction")).split(
         "**Not as in the paper:**"
     )
 
@@ -282,7 +284,7 @@ def test_the_budgets_of_coco_are_the_papers(shared_data):
     with np.load(next((shared_data / "coco2014_labels").glob("*train*.npz"))) as stored:
         every = np.unpackbits(stored["Y"], axis=1)[:, :80].astype(bool)
     table = about_the_paper.budgets(every[every.sum(1) == 1], ["all", "50", "10"])
-    assert table["images"].to_dict() == published.facts()["counts"]["single_label"]
+    assert table["images"].to_dict() == about_the_paper.facts()["counts"]["single_label"]
 
 
 def test_the_pool_says_whom_a_limit_does_not_touch():
@@ -312,16 +314,16 @@ def test_a_minor_impact_is_one_and_a_major_one_is_not():
 def test_a_lead_counts_the_settings_and_names_those_that_were_lost():
     results = {"asl": {"a": 50, "b": 40}, "clean-only": {"a": 45, "b": 45}, "true-correction": {"a": 90, "b": 90}}
     ahead = runs("setting", results | {"galc-plus": {"a": 53, "b": 46}})
-    assert about_settings.lead(ahead, "galc-plus", "setting") == (
+    assert about_methods.lead(ahead, "galc-plus", "setting") == (
         "GALC-plus is above the best of the other methods in 2 of 2 settings, least at *b* by +1.0 points against "
         "Clean: gold + single-label."
     )
     behind = runs("setting", results | {"galc-plus": {"a": 48, "b": 46}})
-    assert about_settings.lead(behind, "galc-plus", "setting") == (
+    assert about_methods.lead(behind, "galc-plus", "setting") == (
         "GALC-plus is above the best of the other methods in 1 of 2 settings; it is not at *a* by −2.0 points against "
         "ASL."
     )
-    assert about_settings.against(behind, "galc-plus", "true-correction", "setting") == (
+    assert about_methods.against(behind, "galc-plus", "true-correction", "setting") == (
         "GALC-plus against True-Correction: −42.0 at *a* and −44.0 at *b*."
     )
     margins = about_methods.margins(ahead, "galc-plus", by="setting")
@@ -339,9 +341,9 @@ def test_the_nearest_estimators_of_each_setting_and_those_worse_than_believing_e
 
 def test_the_study_files_are_those_of_the_paper():
     gold = {point.gold_fraction for point in grid.from_file("params/true_correction.yaml")}
-    assert gold == set(published.table("true_correction")["gold_fraction"])
+    assert gold == set(about_the_paper.reported("true_correction")["gold_fraction"])
     limits = [point.single_label_limit for point in grid.from_file("params/single_label.yaml")]
-    published_limits = published.facts()["counts"]["single_label"]
+    published_limits = about_the_paper.facts()["counts"]["single_label"]
     assert {"all" if limit is None else str(limit) for limit in limits} == set(published_limits)
-    setting = published.facts()["setting"]
+    setting = about_the_paper.facts()["setting"]
     assert {point.epochs for point in grid.from_file("params/memorization.yaml")} == {setting["epochs"]}

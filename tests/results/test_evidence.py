@@ -6,7 +6,7 @@ import pytest
 from test_significance import runs, two
 
 from galc import plots
-from galc.results import about_noise, about_settings, groups, significance, tables
+from galc.results import about_methods, about_noise, groups, significance, tables
 from galc.results.tables import overview_frame
 from galc.study.run import RunRecord
 
@@ -36,15 +36,15 @@ def budget(**results: list[float]) -> pd.DataFrame:
 
 
 def test_a_lead_beyond_the_seeds_and_one_within_them_are_told_apart():
-    clear = about_settings.verdict_of_tests(
+    clear = about_methods.verdict_of_tests(
         significance.against_runner_up(two(5.0), "galc-plus", "setting"), "galc-plus", "setting"
     )
     assert clear.startswith("GALC-plus is above the best other method in 2 of 2 settings, below it in 0")
     assert "over 5 seeds" in clear and "needs 6 seeds" in clear
     tests = significance.against_runner_up(two(-5.0), "galc-plus", "setting")
-    text = about_settings.verdict_of_tests(tests, "galc-plus", "setting")
+    text = about_methods.verdict_of_tests(tests, "galc-plus", "setting")
     assert "below it in 2" in text and f"It is below at *a* (−{-tests.loc['a', 'difference']:.1f} against ASL)" in text
-    one = about_settings.verdict_of_tests(
+    one = about_methods.verdict_of_tests(
         significance.against_runner_up(two(5.0, seeds=1), "galc-plus", "setting"), "galc-plus", "setting"
     )
     assert one == "A single seed tells nothing of the spread, so no difference can be tested."
@@ -52,7 +52,7 @@ def test_a_lead_beyond_the_seeds_and_one_within_them_are_told_apart():
 
 def test_rivals_are_listed_with_the_strongest_first():
     found = significance.over_settings(two(1.0, noise=0.01), "galc-plus", "setting")
-    text = about_settings.verdict_of_rivals(found, "galc-plus")
+    text = about_methods.verdict_of_rivals(found, "galc-plus")
     assert (
         "- ASL: +1.0 points on average, GALC-plus is above in 2 of 2 settings (fewer than 6 settings, no test)" in text
     )
@@ -61,27 +61,27 @@ def test_rivals_are_listed_with_the_strongest_first():
 def test_ranks_name_the_best_and_who_is_near_it():
     means = {"asl": 1, "bce": 2, "galc-plus": 3}
     ranks = significance.ranks(pd.DataFrame({name: [value] * 12 for name, value in means.items()}))
-    text = about_settings.verdict_of_ranks(ranks)
+    text = about_methods.verdict_of_ranks(ranks)
     assert text.startswith("GALC-plus has the best mean rank, 1.0 of 3, over 12 settings (Friedman: p = ")
     assert text.endswith("ranks: none.") if ranks.critical < 1 else text.endswith("ranks: BCE.")
 
 
 def test_the_ladder_pairs_methods_that_differ_in_one_thing_and_leaves_out_what_was_not_run():
     table = runs({"bce": {"a": 40, "b": 40}, "bce-everything": {"a": 45, "b": 43}, "asl": {"a": 1, "b": 1}}, noise=0.01)
-    ladder = about_settings.ladder(table, "setting")
+    ladder = about_methods.ladder(table, "setting")
     assert ladder["text"].tolist() == ["single-label images as training data"] * 2
     np.testing.assert_allclose(ladder["difference"], [5, 3], atol=0.05)
-    assert about_settings.verdict_of_ladder(ladder, "setting") == (
+    assert about_methods.verdict_of_ladder(ladder, "setting") == (
         "Points that each ingredient brings, on average over a and b: single-label images as training data (+4.0)."
     )
-    assert "None of the pairs" in about_settings.verdict_of_ladder(
-        about_settings.ladder(table[table["method"] == "asl"], "setting"), "setting"
+    assert "None of the pairs" in about_methods.verdict_of_ladder(
+        about_methods.ladder(table[table["method"] == "asl"], "setting"), "setting"
     )
 
 
 def test_the_budget_at_which_an_estimate_is_as_good_as_none_is_named():
     table = budget(galc_plus=[40, 50, 55], asl=[45, 45, 45])
-    lines = about_settings.budget_limits(table, "single_label_limit", "galc-plus", believing=0.8).splitlines()
+    lines = about_methods.budget_limits(table, "single_label_limit", "galc-plus", believing=0.8).splitlines()
     assert lines[0] == "GALC-plus by single-label images:" and lines[2].startswith("- none: ")
     assert "no better than 0.80 of believing every label" in lines[2] and "against ASL" in lines[2]
     assert "error of C 0.10 against 0.80" in lines[4]
@@ -91,11 +91,11 @@ def test_the_budget_at_which_an_estimate_is_as_good_as_none_is_named():
 
 def test_what_was_not_run_is_said_and_stops_nothing():
     table = budget(galc_plus=[40, 50, 55], asl=[45, 45, 45])
-    text = about_settings.against(table, "galc-plus", "true-correction", by="single_label_limit")
+    text = about_methods.against(table, "galc-plus", "true-correction", by="single_label_limit")
     assert text == "There is no run of True-Correction."
-    assert "no run of GALC-SLR" in about_settings.budget_limits(table, "single_label_limit", "galc-slr", believing=0.8)
+    assert "no run of GALC-SLR" in about_methods.budget_limits(table, "single_label_limit", "galc-slr", believing=0.8)
     part = table[(table["method"] == "asl") | (table["single_label_limit"] == "all")]
-    text = about_settings.against(part, "galc-plus", "asl", by="single_label_limit")
+    text = about_methods.against(part, "galc-plus", "asl", by="single_label_limit")
     assert text.startswith("GALC-plus against ASL: +") and text.endswith("at *all*.")
 
 
@@ -109,14 +109,14 @@ def test_believing_every_label_errs_by_twice_what_is_flipped():
 def test_the_cheapest_method_near_the_best_is_found_and_bounds_are_none():
     table = budget(galc_plus=[50, 50, 55], asl=[49.5, 45, 45], bce=[40, 49.6, 40])
     bound = table[table["method"] == "asl"].assign(method="true-correction", mAP=99.0)
-    found = about_settings.decisions(pd.concat([table, bound]), "single_label_limit")
+    found = about_methods.decisions(pd.concat([table, bound]), "single_label_limit")
     assert found["best"].tolist() == ["galc-plus"] * 3 and found["cheapest"].tolist() == ["asl", "bce", "galc-plus"]
     assert found["next"].tolist() == ["asl", "bce", "asl"] and found.loc["0", "its_seconds"] == 2.0
-    assert about_settings.advice(found, "single_label_limit") == (
+    assert about_methods.advice(found, "single_label_limit") == (
         "Best: GALC-plus in 3 of 3 settings. Cheaper, and within 1 point of the best: ASL at *none* and BCE at "
         "*≤ 5 a class*."
     )
-    alone = about_settings.advice(found.loc[["all"]], "single_label_limit")
+    alone = about_methods.advice(found.loc[["all"]], "single_label_limit")
     assert alone.endswith("Nothing cheaper comes within 1 point of the best anywhere.")
 
 
@@ -184,7 +184,7 @@ def test_a_step_that_costs_points_is_red():
     table = runs(
         {"bce": {"a": 45}, "bce-everything": {"a": 40}, "asl-no-dropout": {"a": 1}, "asl": {"a": 9}}, noise=0.01
     )
-    (ax,) = plots.ladder_bars(about_settings.ladder(table, "setting"))
+    (ax,) = plots.ladder_bars(about_methods.ladder(table, "setting"))
     assert ["d55e" in __import__("matplotlib").colors.to_hex(bar.get_facecolor()) for bar in ax.patches] == [
         True,
         False,
@@ -194,7 +194,7 @@ def test_a_step_that_costs_points_is_red():
 
 def test_figures_of_little_are_drawn_all_the_same():
     table = runs({"asl": {"a": 45}, "gce": {"a": 40}}, noise=0.01)
-    (ax,) = plots.ladder_bars(about_settings.ladder(table, "setting"))
+    (ax,) = plots.ladder_bars(about_methods.ladder(table, "setting"))
     assert not ax.patches
     (only,) = plots.budget_curves(budget(asl=[45, 45, 45]), "single_label_limit", believing=0.8)
     assert [line.get_label() for line in only.lines] == ["ASL"]
@@ -234,7 +234,7 @@ def test_tests_and_decisions_are_written_out():
     tests = significance.against_runner_up(two(5.0), "galc-plus", "setting")
     page = tables.significance_table(tests).to_html()
     assert "best other method" in page and ">–<" in page and f"{tests.loc['a', 't']:.2g}" in page
-    found = about_settings.decisions(budget(galc_plus=[50, 50, 55], asl=[49.5, 45, 45]), "single_label_limit")
+    found = about_methods.decisions(budget(galc_plus=[50, 50, 55], asl=[49.5, 45, 45]), "single_label_limit")
     styler = tables.decision_table(found)
     (first, *_) = cells(styler)
     assert first[0] == "GALC-plus" and first[5] == "ASL" and first[7] == 2 and ">2.0<" in styler.to_html()

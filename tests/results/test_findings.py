@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from galc.noise import Noise, changes, symmetric
-from galc.results import about_methods, about_noise, about_settings, groups
+from galc.results import about_methods, about_noise, groups
 
 CLASSES = ["person", "cat", "dog", "car"]
 
@@ -149,6 +149,6 @@ def test_what_was_not_run_is_said_in_place_of_a_comparison():
     assert "no run of ASL" in about_methods.sweep(alone, "galc-slr", "asl")
     assert "no run of another method" in about_methods.sweep(alone, "galc-slr", "galc-slr")
     assert "no run of another method" in about_methods.hardest(alone, "galc-slr", lowest=0.0)
-    assert "no run of another method" in about_settings.lead(alone, "galc-slr", by="noise")
+    assert "no run of another method" in about_methods.lead(alone, "galc-slr", by="noise")
     assert about_methods.is_above(alone, "galc-slr", "asl", lowest=0.0)
     assert list(about_methods.margins(alone, "galc-slr").index) == [about_methods.BEST]

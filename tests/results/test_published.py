@@ -2,22 +2,22 @@
 
 import pytest
 
-from galc.results import published
+from galc.results import about_the_paper
 
 
 def column(method: str, metric: str) -> list[float]:
-    rows = published.table()
+    rows = about_the_paper.reported()
     return rows[rows["method"] == method].sort_values("noise")[metric].tolist()
 
 
 def test_every_fact_says_where_it_stands_in_the_paper():
-    groups = {name: entry for name, entry in published.facts().items() if name != "source"}
+    groups = {name: entry for name, entry in about_the_paper.facts().items() if name != "source"}
     assert all(entry["where"] for entry in groups.values())
-    assert published.facts()["source"]["arxiv"] == "2108.02032"
+    assert about_the_paper.facts()["source"]["arxiv"] == "2108.02032"
 
 
 def test_table_1_covers_both_methods_at_seven_noise_levels():
-    rows = published.table()
+    rows = about_the_paper.reported()
     assert list(rows.columns) == ["method", "noise", "mAP", "CF1", "OF1"]
     for _, group in rows.groupby("method"):
         assert sorted(group["noise"]) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
@@ -35,7 +35,7 @@ def test_the_drops_and_gaps_that_the_text_states_follow_from_the_table():
 
 
 def test_the_counts_add_up():
-    counts = published.facts()["counts"]
+    counts = about_the_paper.facts()["counts"]
     assert counts["gold"] + counts["silver"] == counts["train_multi_label"]
     assert sum(counts["with_5_percent_gold"].values()) == counts["train_multi_label"]
     assert counts["with_5_percent_gold"]["gold"] == int(0.05 * counts["train_multi_label"])
@@ -43,11 +43,11 @@ def test_the_counts_add_up():
 
 
 def test_the_true_correction_is_the_upper_bound_by_less_than_half_a_point():
-    rows = published.table("true_correction").pivot(index="gold_fraction", columns="method", values="mAP")
+    rows = about_the_paper.reported("true_correction").pivot(index="gold_fraction", columns="method", values="mAP")
     gap = rows["True-Correction"] - rows["GALC-SLR"]
-    assert ((gap > 0) & (gap < published.facts()["true_correction"]["gap_below"])).all()
+    assert ((gap > 0) & (gap < about_the_paper.facts()["true_correction"]["gap_below"])).all()
 
 
 def test_an_unknown_table_is_refused_by_name():
     with pytest.raises(ValueError, match="no published table 'tabel'"):
-        published.table("tabel")
+        about_the_paper.reported("tabel")

@@ -86,7 +86,7 @@ def test_runs_are_laid_out_by_setting_and_seed_in_the_order_of_the_table():
     table = runs({"b": {"z": 1, "a": 2}, "a": {"z": 3, "a": 4}}, seeds=2)
     wide = cube(table, "setting")
     assert list(wide.index) == [("z", 0), ("z", 1), ("a", 0), ("a", 1)] and list(wide) == ["b", "a"]
-    with pytest.raises(ValueError, match="several runs with the same setting and seed"):
+    with pytest.raises(ValueError, match="several runs have the same method, setting and seed"):
         cube(pd.concat([table, table]), "setting")
 
 

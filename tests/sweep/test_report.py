@@ -1,6 +1,7 @@
 """The page made from an executed notebook: all there is to look at, nothing else, and never half a page."""
 
 import re
+from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -8,8 +9,8 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from galc import sweep
 from galc.results import tables
-from galc.sweep import report
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WIDGET = {"model_id": "1", "version_major": 2, "version_minor": 0}
@@ -17,8 +18,12 @@ WIDGET = {"model_id": "1", "version_major": 2, "version_minor": 0}
 
 def shown(**data) -> nbformat.NotebookNode:
     """A display output, its formats as keywords: png, html, text, widget."""
-    kinds = {"png": "image/png", "html": "text/html", "text": "text/plain", "widget": report.INTERACTIVE[0]}
+    kinds = {"png": "image/png", "html": "text/html", "text": "text/plain", "widget": sweep.INTERACTIVE[0]}
     return new_output("display_data", data={kinds[name]: value for name, value in data.items()})
+
+
+def page_of(executed: Path, page: Path) -> Path:
+    return sweep.write_page(page, *sweep.chapter(executed))
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def test_figures_tables_text_and_prints_are_inside_the_page(write, tmp_path):
     executed = write(
         shown(png=PIXEL, text="<Figure>"), shown(html="<table><tr><td>51.3 ± 0.6</td></tr></table>"), printed
     )
-    text = report.from_notebook(executed, tmp_path / "new" / "report.html").read_text("utf-8")
+    text = page_of(executed, tmp_path / "new" / "report.html").read_text("utf-8")
     assert f"data:image/png;base64,{PIXEL}" in text and "<td>51.3 ± 0.6</td>" in text
     assert "epoch 1  mAP 40.0 &lt;b&gt;" in text and "<em>here</em>" in text
     assert "<title>Noise &amp; &lt;labels&gt;</title>" in text
@@ -49,7 +54,7 @@ def test_figures_tables_text_and_prints_are_inside_the_page(write, tmp_path):
 
 def test_the_page_needs_no_script_and_no_network_and_shows_no_code(write, tmp_path):
     scripted = shown(html='<p>kept</p><script src="https://example.org/x.js">go()</script>')
-    text = report.from_notebook(write(scripted, shown(png=PIXEL)), tmp_path / "report.html").read_text("utf-8")
+    text = page_of(write(scripted, shown(png=PIXEL)), tmp_path / "report.html").read_text("utf-8")
     assert "<p>kept</p>" in text and "secret" not in text
     assert not re.search(r"<script|<link|@import|(src|href)\s*=\s*[\"']?(https?:)?//|url\(", text, re.IGNORECASE)
 
@@ -57,14 +62,12 @@ def test_the_page_needs_no_script_and_no_network_and_shows_no_code(write, tmp_pa
 def test_progress_bars_are_left_out_and_a_widgets_static_picture_is_kept(write, tmp_path):
     bar = shown(widget=WIDGET, text="  0%|     | 0/3")
     noise = new_output("stream", name="stderr", text="50%|####")
-    text = report.from_notebook(write(bar, noise, shown(widget=WIDGET, png=PIXEL)), tmp_path / "r.html").read_text(
-        "utf-8"
-    )
+    text = page_of(write(bar, noise, shown(widget=WIDGET, png=PIXEL)), tmp_path / "r.html").read_text("utf-8")
     assert "0%|" not in text and "widget" not in text and PIXEL in text
 
 
 def test_a_given_title_and_a_footer_are_escaped(tmp_path):
-    text = report.write_page(tmp_path / "r.html", "a < b", "<p>body</p>", "version <1>").read_text("utf-8")
+    text = sweep.write_page(tmp_path / "r.html", "a < b", "<p>body</p>", "version <1>").read_text("utf-8")
     assert "<title>a &lt; b</title>" in text and "version &lt;1&gt;" in text and "<p>body</p>" in text
 
 
@@ -84,9 +87,9 @@ def test_what_is_wider_than_the_page_scrolls_within_itself_and_nothing_touches_t
     lines = ["|" + " word |" * 16, "|" + " --- |" * 16, "|" + " unbreakable |" * 16]
     notebook.cells += [new_markdown_cell("# " + "a_long_name_of_a_file" * 8), new_markdown_cell("\n".join(lines))]
     nbformat.write(notebook, executed)
-    body = report.chapter(executed)[1] + styled
+    body = sweep.chapter(executed)[1] + styled
     page = browser.new_page(viewport={"width": width, "height": 800})
-    page.goto(report.write_page(tmp_path / "r.html", "wide", body).as_uri())
+    page.goto(sweep.write_page(tmp_path / "r.html", "wide", body).as_uri())
     (_, _, _, scroll, client), *parts = page.evaluate(WIDTHS)
     assert scroll <= client and len(parts) == 6
     for name, left, right, _, _ in parts:
@@ -100,19 +103,19 @@ def test_what_is_wider_than_the_page_scrolls_within_itself_and_nothing_touches_t
 
 def test_a_notebook_that_was_not_executed_or_failed_gives_no_page(write, tmp_path):
     with pytest.raises(ValueError, match=r"executed\.ipynb holds no output: execute it first"):
-        report.from_notebook(write(), tmp_path / "r.html")
+        page_of(write(), tmp_path / "r.html")
     failed = new_output("error", ename="KeyError", evalue="'mAP'", traceback=[])
     with pytest.raises(ValueError, match=r"failed cell \(KeyError: 'mAP'\)"):
-        report.from_notebook(write(shown(png=PIXEL), failed), tmp_path / "r.html")
+        page_of(write(shown(png=PIXEL), failed), tmp_path / "r.html")
     with pytest.raises(FileNotFoundError, match="nothing"):
-        report.from_notebook(tmp_path / "nothing.ipynb", tmp_path / "r.html")
+        page_of(tmp_path / "nothing.ipynb", tmp_path / "r.html")
     assert not (tmp_path / "r.html").exists()
 
 
 def test_several_notebooks_are_chapters_behind_a_table_of_contents(write, tmp_path):
     first = write(shown(png=PIXEL)).rename(tmp_path / "04_noise.ipynb")
     second = write(shown(html="<p>two</p>")).rename(tmp_path / "05_more.ipynb")
-    text = report.from_notebooks([first, second], tmp_path / "r.html", "All <results>", "A lead.").read_text("utf-8")
+    text = sweep.from_notebooks([first, second], tmp_path / "r.html", "All <results>", "A lead.").read_text("utf-8")
     assert "<title>All &lt;results&gt;</title>" in text and "<h1>All &lt;results&gt;</h1>\n<p>A lead.</p>" in text
     places = [text.index(part) for part in ('href="#04_noise"', 'href="#05_more"', 'id="04_noise"', PIXEL)]
     assert places == sorted(places)
@@ -125,18 +128,16 @@ def test_one_chapter_that_failed_gives_no_page_at_all(write, tmp_path):
     good = write(shown(png=PIXEL)).rename(tmp_path / "good.ipynb")
     failed = write(new_output("error", ename="KeyError", evalue="'mAP'", traceback=[]))
     with pytest.raises(ValueError, match=r"failed cell \(KeyError: 'mAP'\)"):
-        report.from_notebooks([good, failed], tmp_path / "r.html", "title")
+        sweep.from_notebooks([good, failed], tmp_path / "r.html", "title")
     assert not (tmp_path / "r.html").exists()
 
 
 def test_an_interrupted_write_keeps_the_old_page(write, tmp_path, monkeypatch):
-    page = report.from_notebook(write(shown(png=PIXEL)), tmp_path / "r.html")
+    page = page_of(write(shown(png=PIXEL)), tmp_path / "r.html")
     old = page.read_text("utf-8")
-    monkeypatch.setattr(
-        report.store.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("No space left on device"))
-    )
+    monkeypatch.setattr(sweep.store.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("No space left on device")))
     with pytest.raises(OSError, match="No space left"):
-        report.from_notebook(write(shown(html="<p>new</p>")), page)
+        page_of(write(shown(html="<p>new</p>")), page)
     assert page.read_text("utf-8") == old
 
 
@@ -146,5 +147,5 @@ def test_every_figure_of_a_notebook_that_was_really_executed_is_in_the_page(tmp_
     notebook = new_notebook(cells=[new_code_cell(setup), new_code_cell(draw), new_code_cell(draw)])
     NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
     nbformat.write(notebook, tmp_path / "executed.ipynb")
-    text = report.from_notebook(tmp_path / "executed.ipynb", tmp_path / "r.html").read_text("utf-8")
+    text = page_of(tmp_path / "executed.ipynb", tmp_path / "r.html").read_text("utf-8")
     assert text.count("data:image/png;base64") == 2

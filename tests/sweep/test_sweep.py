@@ -23,8 +23,7 @@ from galc.study import run as study
 from galc.study import runs as grid
 from galc.study.params import ParameterError, Params
 from galc.study.workers import WorkerError, Workers
-from galc.sweep import cli as sweep
-from galc.sweep import kernel
+from galc.sweep import kernel, plan
 from galc.sweep.plan import declared, notebook_jobs, point_jobs, read, source_of, titles
 
 GRID = {"noise": [0.2, 0.4], "method": ["asl", "bce"]}
@@ -98,13 +97,13 @@ def test_an_end_before_the_end_is_one_line_and_a_status(error, status, message, 
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(sweep, "run", fail)
+    monkeypatch.setattr(plan, "run", fail)
     assert main(["sweep", file(tmp_path, GOOD)]) == status
     assert capsys.readouterr().err.strip().startswith(message)
 
 
 def test_a_bug_is_not_hidden(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "run", no_work)
+    monkeypatch.setattr(plan, "run", no_work)
     with pytest.raises(AssertionError, match="work was done"):
         main(["sweep", file(tmp_path, GOOD)])
 
@@ -225,7 +224,7 @@ def workers():
 @pytest.fixture
 def warm(workers, monkeypatch):
     """The command finds its workers started."""
-    monkeypatch.setattr(sweep, "Workers", lambda *_: nullcontext(workers))
+    monkeypatch.setattr(plan, "Workers", lambda *_: nullcontext(workers))
 
 
 @pytest.fixture
@@ -322,11 +321,11 @@ def test_a_point_without_a_record_is_not_done_though_its_notebook_is_there(tiny,
     (job,), (point,) = point_jobs(its), its.points
     stored = {"cells": [], "metadata": {"galc": {"mark": job.mark}}}
     store.write_json(job.output, stored)
-    assert not sweep.is_done(job, point) and not job.output.exists()
+    assert not plan.is_done(job, point) and not job.output.exists()
     study.run(point)
-    assert not sweep.is_done(job, point)
+    assert not plan.is_done(job, point)
     store.write_json(job.output, stored)
-    assert sweep.is_done(job, point)
+    assert plan.is_done(job, point)
 
 
 def test_a_notebook_that_leaves_no_record_is_a_failure(tiny, project, warm, capsys):

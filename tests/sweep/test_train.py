@@ -1,7 +1,5 @@
 """The command for one run on all GPUs: the runs of a study file, found again by whoever asks for them."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import yaml
@@ -10,7 +8,7 @@ from galc import cli, store
 from galc.methods.base import METHODS
 from galc.study import params
 from galc.study import run as study
-from galc.sweep import cli as sweep
+from galc.sweep import plan
 
 PAPER = sorted((store.ROOT / "params").glob("paper*.yaml"))
 
@@ -36,7 +34,7 @@ def test_every_run_is_trained_and_its_record_is_where_a_study_finds_it(study_fil
     assert cli.main(["train", study_file]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("asl, noise 0") and "mAP" in line for line in lines) == 2
-    assert all(study.Run(point).is_cached for point in sweep.points(study_file, {}))
+    assert all(study.Run(point).is_cached for point in plan.read(study_file, {}).points)
     assert not list((store.outputs() / "checkpoints").glob("*"))
     assert cli.main(["train", study_file, "-p", "noise", "0.4"]) == 0
     again = capsys.readouterr().out
@@ -50,10 +48,10 @@ def test_what_does_not_fit_is_one_line_and_status_2(study_file, capsys, tmp_path
     assert f"weights {tmp_path / 'gone.pth'} do not exist" in capsys.readouterr().err
 
 
-def test_a_path_of_weights_is_relative_to_the_working_directory(study_file, tmp_path, monkeypatch):
+def test_a_path_of_weights_is_relative_to_the_working_directory(study_file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    points = sweep.points(study_file, {}, "w.pth")
-    assert {Path(point.weights) for point in points} == {tmp_path / "w.pth"}
+    assert cli.main(["train", study_file, "--weights", "w.pth"]) == 2
+    assert f"weights {tmp_path / 'w.pth'} do not exist" in capsys.readouterr().err
 
 
 # --- the paper's setting ---------------------------------------------------------------------------------------------
@@ -61,7 +59,7 @@ def test_a_path_of_weights_is_relative_to_the_working_directory(study_file, tmp_
 
 @pytest.mark.parametrize("file", PAPER, ids=lambda file: file.stem)
 def test_the_paper_s_files_have_the_recipe_of_the_paper(file):
-    first = sweep.points(str(file), {})[0]
+    first = plan.read(str(file), {}).points[0]
     recipe = params.load_study(PAPER[0])["base"]
     for name, value in recipe.items():
         assert getattr(first, name) == value
@@ -72,8 +70,9 @@ def test_the_paper_s_files_have_the_recipe_of_the_paper(file):
 
 
 def test_table_1_is_seven_noise_levels_of_asl_and_galc_slr():
-    points = sweep.points("params/paper.yaml", {})
+    points = plan.read("params/paper.yaml", {}).points
     assert {(point.method, point.noise) for point in points} == {
         (method, level / 10) for method in ("asl", "galc-slr") for level in range(7)
     }
-    assert len(PAPER) == 3 and all(point.method in METHODS for file in PAPER for point in sweep.points(str(file), {}))
+    points = [point for file in PAPER for point in plan.read(str(file), {}).points]
+    assert len(PAPER) == 3 and all(point.method in METHODS for point in points)
