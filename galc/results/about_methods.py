@@ -215,7 +215,7 @@ def verdict_of_tests(tests: pd.DataFrame, method: str, by: str, alpha: float = 0
     return Finding(text)
 
 
-def verdict_of_rivals(rivals: pd.DataFrame, method: str, alpha: float = 0.05) -> Finding:
+def verdict_of_rivals(rivals: pd.DataFrame, method: str) -> Finding:
     """`galc.results.significance.over_settings` in words, a line a rival, the strongest first."""
     title = method_title(method)
     lines = [f"{title} against each other method over all settings (Wilcoxon, Holm over the rivals):\n"]
@@ -241,13 +241,13 @@ def verdict_of_ranks(ranks: Ranks) -> Finding:
 # --- what brings it --------------------------------------------------------------------------------------------------
 
 
-def ladder(table: pd.DataFrame, by: str, metric: str = "mAP", steps: Sequence[tuple] = STEPS) -> pd.DataFrame:
+def ladder(table: pd.DataFrame, by: str, metric: str = "mAP") -> pd.DataFrame:
     """What each ingredient brings: the paired difference of two methods that differ in it; a row a step and group.
 
     Columns: text, method, base, ``by``, difference, std and number of seeds. Steps that were not run are left out.
     """
     found = []
-    for method, base, text in steps:
+    for method, base, text in STEPS:
         pair = table[table["method"].isin([method, base])]
         if pair["method"].nunique() == 2:
             gaps = paired(pair, "method", base, by, metric).groupby(by, sort=False)["difference"]

@@ -106,10 +106,7 @@ def estimators(errors: pd.DataFrame) -> Finding:
 
 
 def nearest(errors: pd.DataFrame, by: str) -> Finding:
-    """Which estimators are nearest to the true C in each group of ``by``, beside believing every label: a list.
-
-    ``errors``: `galc.study.runs.estimator_errors`.
-    """
+    """The same in each group of ``by``, as a list; ``errors``: `galc.study.runs.estimator_errors`."""
     lines = []
     for group, column in means(errors, by, "row_l1", "estimator").items():
         order = column.drop(["identity", "true"], errors="ignore").sort_values()

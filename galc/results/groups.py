@@ -67,9 +67,9 @@ def is_bound(method: str) -> bool:
     return method in METHODS and METHODS[method].estimator == "true"
 
 
-def without_bounds(table: pd.DataFrame) -> pd.DataFrame:
-    """The runs of methods that can be chosen."""
-    return table[~table["method"].map(is_bound)]
+def without_bounds(table: pd.DataFrame, but: str = "") -> pd.DataFrame:
+    """The runs of methods that can be chosen, and of the one method ``but``."""
+    return table[~table["method"].map(is_bound) | (table["method"] == but)]
 
 
 def group_title(by: str) -> str:
@@ -109,9 +109,8 @@ def ranked(table: pd.DataFrame, metric: str = "mAP", series: str = "method") -> 
 def over_seeds(table: pd.DataFrame, by: str, metric: str, series: str = "method") -> dict[str, pd.DataFrame]:
     """{method: frame indexed by ``by`` with columns mean, std, seeds}, methods in the table's order.
 
-    Numbers in ``by`` are sorted, other groups keep the table's order; std is 0 for one seed. ``series`` names another
-    column to part the table by (estimator). Raises ``ValueError`` naming the columns that ``table`` lacks, or one that
-    differs between runs which would be averaged as if they were seeds.
+    Numbers in ``by`` are sorted, other groups keep the table's order; std is 0 for one seed. ``series``: another column
+    in place of method. Raises ``ValueError`` naming the columns that ``table`` lacks, or as `check_seeds` does.
     """
     missing = {series, by, metric} - set(table.columns)
     if missing:
@@ -146,9 +145,8 @@ def check_seeds(table: pd.DataFrame, keys: Sequence[str]) -> None:
 def paired(table: pd.DataFrame, over: str, reference: object, by: str, metric: str = "mAP") -> pd.DataFrame:
     """The difference of each run to the one with the same ``by`` and seed whose column ``over`` holds ``reference``.
 
-    Paired by seed, since split, noise and weights are shared. Returns the rows of all others with a column
-    ``difference``, in the table's order; a run without a counterpart is left out. Raises ``ValueError`` if a run has
-    several.
+    Returns the rows of all others with a column ``difference``, in the table's order; a run without a counterpart is
+    left out. Raises ``ValueError`` if a run has several.
     """
     is_other = table[over] == reference
     check_seeds(table[is_other], [by])

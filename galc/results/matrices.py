@@ -74,30 +74,26 @@ def strongest(matrix: np.ndarray, most: int) -> np.ndarray:
     """(K, K) bool: the ``most`` largest of the off-diagonal entries above 0; of equal ones those that come first."""
     off = np.where(np.eye(len(matrix), dtype=bool), -np.inf, matrix)
     chosen = np.argsort(-off, axis=None, kind="stable")[:most]
-    mask = np.zeros(matrix.size, dtype=bool)
-    mask[chosen[off.ravel()[chosen] > 0]] = True
-    return mask.reshape(matrix.shape)
+    mask = np.zeros(matrix.shape, dtype=bool)
+    mask.flat[chosen[off.flat[chosen] > 0]] = True
+    return mask
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What is shown of two matrices: k of the K classes, in some order; NaN where an entry is left out.
+    """What is shown of two matrices: k of the K classes, in some order; NaN where an entry is left out."""
 
-    index                       (k,) the classes
-    true, estimate, difference  (k, k); the difference is estimate − true
-    """
-
-    index: np.ndarray
-    true: np.ndarray
+    index: np.ndarray  # (k,) the classes
+    true: np.ndarray  # (k, k), as the others
     estimate: np.ndarray
-    difference: np.ndarray
+    difference: np.ndarray  # estimate − true
 
 
 def view(true: np.ndarray, estimate: np.ndarray, order: np.ndarray, most: int | None = None) -> View:
     """Both matrices (K, K) in the given ``order`` (K,).
 
-    ``most`` leaves the strongest confusions of the estimate alone, the classes in them, and their diagonal; where
-    there is no confusion at all, all classes stay.
+    ``most`` leaves the strongest confusions of the estimate alone, the classes in them, and their diagonal; without
+    any, all classes stay.
     """
     index, hidden = order, np.zeros(true.shape, dtype=bool)
     if most is not None and (kept := strongest(estimate, most)).any():
@@ -110,8 +106,7 @@ def view(true: np.ndarray, estimate: np.ndarray, order: np.ndarray, most: int | 
 
 def targets(true: ArrayLike, estimate: ArrayLike, k: int, most: int = 10) -> np.ndarray:
     """Up to ``most`` classes other than k, the largest entries of either row (K,) first."""
-    largest = np.maximum(true, estimate)
-    order = np.argsort(-largest, kind="stable")
+    order = np.argsort(-np.maximum(true, estimate), kind="stable")
     return order[order != k][:most]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from galc.results.groups import check_seeds, is_bound
+from galc.results.groups import check_seeds, without_bounds
 
 LEAST = 6  # pairs: with five, Wilcoxon's two-sided p cannot fall below 1/16
 
@@ -70,15 +70,14 @@ def rivals(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """The runs of ``method`` and of all that are no bounds. Raises ValueError where there is no run of ``method``."""
     if method not in set(table["method"]):
         raise ValueError(f"there is no run of {method} to compare; the table has {', '.join(table['method'].unique())}")
-    return table[(table["method"] == method) | ~table["method"].map(is_bound)]
+    return without_bounds(table, but=method)
 
 
 def against_runner_up(table: pd.DataFrame, method: str, by: str, metric: str = "mAP") -> pd.DataFrame:
     """``method`` against the best of all others, bounds aside, in every setting: a row a setting that has both.
 
     rival              the other method with the highest mean there
-    difference, std    mean over the seeds of (method − rival), and its deviation (0 for one seed)
-    seeds              pairs that carry it
+    difference, std    mean over the seeds of (method − rival), and its deviation (0 for one seed); seeds: how many
     wilcoxon           two-sided p of the signed-rank test; NaN for fewer than `LEAST` seeds
     t, holm            two-sided p of the paired t test, and adjusted for the number of settings
 
@@ -141,17 +140,15 @@ def ranks(means: pd.DataFrame, alpha: float = 0.05) -> Ranks:
     return Ranks(ranked.mean().sort_values(kind="stable"), float(critical), p, settings)
 
 
-def dominance(
-    table: pd.DataFrame, by: str, metric: str = "mAP", alpha: float = 0.05
-) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+def dominance(table: pd.DataFrame, by: str, alpha: float = 0.05) -> tuple[pd.DataFrame, pd.DataFrame, int]:
     """In how many settings the method of the row beats that of the column: by its mean, and significantly.
 
     Over the settings that have all methods; the third value is their number. Significant: the paired t test over seeds,
     adjusted by Holm for the settings of a pair, is below ``alpha``. Methods in the order of their mean rank.
     """
-    means = setting_means(table, by, metric)
+    means = setting_means(table, by)
     order = list(ranks(means).mean.index)
-    runs = cube(table, by, metric).loc[lambda wide: wide.index.get_level_values(0).isin(means.index)]
+    runs = cube(table[table[by].isin(means.index)], by)
     won = pd.DataFrame(0, index=order, columns=order)
     sure = won.copy()
     for row, column in permutations(order, 2):
