@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 
 from galc import store
-from galc.data.pictograms.labels import sample
+from galc.data.pictograms import sample
 from galc.estimators import attribution
 from galc.estimators.base import matrix_error
 from galc.estimators.label_sets import LabelSets

@@ -1,4 +1,4 @@
-"""Count COCO 2014's labels and fit the model that `galc.data.pictograms.labels` draws label sets from.
+"""Count COCO 2014's labels and fit the model that `galc.data.pictograms` draws label sets from.
 
     python scripts/coco_statistics.py FOLDER [--out galc/data/pictograms/coco_statistics.json]
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from galc import store
-from galc.data.pictograms.labels import ASSET, draw_sets
+from galc.data.pictograms import ASSET, draw_sets
 
 SOURCE = "counts over the MS-COCO 2014 train annotations (cocodataset.org, CC BY 4.0)"
 

@@ -20,9 +20,8 @@ from galc.clean.review import DECISIONS, Review, latest, read
 from galc.clean.stages import OwnStages
 from galc.data import images
 from galc.data.dataset import Dataset
-from galc.data.load import image_folder
+from galc.data.load import find, with_trusted
 from galc.data.load import load as read_data
-from galc.data.trusted import with_trusted
 from galc.losses.asl import calibrate_logits
 from galc.methods.base import ASL, plain
 from galc.noise import Noise
@@ -48,7 +47,7 @@ def load(
     images: str | Path | None = None,
     trusted_column: str | None = None,
 ) -> Dataset:
-    """A data set with its ``trusted`` part; see `galc.data.load.load` and `galc.data.trusted`.
+    """A data set with its ``trusted`` part; see `galc.data.load.load` and `with_trusted` there.
 
     ``trusted_column`` names a 0/1 column of a CSV that marks trusted images. Raises ValueError or FileNotFoundError.
     """
@@ -57,7 +56,7 @@ def load(
     if trusted_column == "image":
         raise ValueError("--trusted-column image: that column names the images; pass one of 0 and 1")
     given = read_data(data, images=images, trusted_column=trusted_column)
-    given = with_trusted(given, trusted, image_folder(data, images))
+    given = with_trusted(given, trusted, find(data, images=images).images)
     for file in given.files:
         if not file.is_file():
             raise FileNotFoundError(f"{given.name}: the image file {file} is missing; put it back or take it out")

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from galc import store
 from galc.clean import ENOUGH, intervals
-from galc.data.dataset import Dataset
-from galc.data.split import Split
+from galc.data.dataset import Dataset, Split
 from galc.estimators.base import Estimate
 from galc.estimators.label_sets import LabelSets
 from galc.losses.forward import ForwardBCE

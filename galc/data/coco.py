@@ -18,11 +18,8 @@ PARTS = {"images": ("id",), "categories": ("id",), "annotations": ("image_id", "
 
 
 def read(path: Path, images: Path, name: str) -> Dataset:
-    """A class is present if it has an annotation, crowds included. Classes in ascending category id.
-
-    images: the folder that file names start at. Category names are texts; a category without one is called by its id.
-    Raises ValueError naming the annotation, image or category at fault.
-    """
+    """A class is present if it has an annotation, crowds included. Classes in ascending category id; one without a name
+    is called by its id. Raises ValueError naming the annotation, image or category at fault."""
     coco = _index(path)
     files, classes = _files(coco, images, path), category_names(coco.dataset)
     refuse_duplicates(files.values(), f"{path}: image file", "list each image once")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from galc import store
-from galc.data.dataset import Dataset, from_names, inside, refuse_duplicates, shorten
+from galc.data.dataset import Dataset, from_names, inside, old_first, refuse_duplicates, shorten
 
 csv.field_size_limit(2**31 - 1)  # a cell may name thousands of classes
 BOM = b"\xef\xbb\xbf"
@@ -20,7 +20,7 @@ SEPARATORS = {",": "commas", ";": "semicolons", " ": "blanks"}  # that people us
 
 
 class Row(NamedTuple):
-    """A row of a file: as it stands there, which may be several lines; where that is; its cells."""
+    """A row: as it stands in the file, which may be several lines; where that is; its cells."""
 
     raw: str
     where: str
@@ -36,10 +36,8 @@ def read(
     encoding: str = "utf-8-sig",
     trusted_column: str | None = None,
 ) -> Dataset:
-    """images: the folder that file names start at.
-
-    classes        : the classes and their order, e.g. those of the training set (default: those in the file)
-    trusted_column : a column of 0 and 1 that marks trusted images
+    """``classes``: the classes and their order, e.g. those of the training set (default: those in the file);
+    ``trusted_column``: a column of 0 and 1 that marks trusted images.
 
     A missing cell, or "nan", names no class. Raises ValueError naming the row (a line of the file), column or class at
     fault; also where names seem to be separated by something else than |.
@@ -48,7 +46,7 @@ def read(
     if trusted_column is not None and trusted_column not in header[1:]:
         raise ValueError(f"{path}: no column {trusted_column!r} beside image; it has: {', '.join(header[1:])}")
     columns = [one for one in header[1:] if one != trusted_column]
-    found = labels(header, rows, columns, path, classes or ())
+    found = labels(header, rows, path, columns, classes or ())
     if columns != ["labels"] and (missing := sorted(set(classes or ()) - set(columns))):
         raise ValueError(f"{path}: no column for class {shorten(missing)}; add it")
     if classes is None:
@@ -59,18 +57,17 @@ def read(
             close = difflib.get_close_matches(unknown[0], classes, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"the classes are {shorten(classes)}"
             raise ValueError(f"{row.where}: unknown class {unknown[0]!r}; {hint}")
-    trusted = None
-    if trusted_column is not None:
-        trusted = torch.tensor([bool(its) for its in _marked(header, rows, [trusted_column], ("0", "1", ""))])
+    marks = trusted_column is not None and _marked(header, rows, [trusted_column], ("0", "1", ""))
+    trusted = torch.tensor([bool(its) for its in marks]) if marks else None
     nothing = sum(row.cells[-1].strip() in NO_LABEL[1:] for row in rows) if header[1:] == ["labels"] else 0
     notes = (f"{nothing:,} cells with nan are no label",) if nothing else ()
-    pairs = zip(files(rows, images, path), found, strict=True)
-    return from_names(name, dict(pairs), classes, trusted=trusted, notes=notes)
+    names = dict(zip(files(rows, images, path), found, strict=True))
+    return from_names(name, names, classes, trusted=trusted, notes=notes)
 
 
 def table(path: Path, encoding: str = "utf-8-sig") -> tuple[list[str], list[Row]]:
     """The checked header, and the rows below it; empty lines are left out."""
-    filled = [row for row in _rows(_text(path, encoding)[1], path) if any(row.cells)]
+    filled = [row for row in split_rows(_text(path, encoding)[1], path) if any(row.cells)]
     if not filled:
         raise ValueError(f"{path} is empty; its first line must be image,labels or image,CLASS,CLASS,...")
     header, rows = [cell.strip() for cell in filled[0].cells], filled[1:]
@@ -97,7 +94,8 @@ def _text(path: Path, encoding: str = "utf-8-sig") -> tuple[bytes, str]:
         ) from error
 
 
-def _rows(text: str, path: Path) -> Iterator[Row]:
+def split_rows(text: str, path: Path) -> Iterator[Row]:
+    """The rows of a text, empty ones as well."""
     taken: list[str] = []
     lines = io.StringIO(text, newline="")
     reader = csv.reader((taken.append(line) or line for line in lines), strict=True)
@@ -116,9 +114,7 @@ def files(rows: list[Row], images: Path, path: Path) -> list[Path]:
     return found
 
 
-def labels(
-    header: list[str], rows: list[Row], columns: list[str], path: Path, known: Collection[str] = ()
-) -> list[list[str]]:
+def labels(header: list[str], rows: list[Row], path: Path, columns: list[str], known: Collection[str]) -> list:
     """The names of each row's classes: those in its column ``labels``, if that is all, else the columns with a 1.
 
     ``known`` names are one each, whatever is in them.
@@ -139,13 +135,11 @@ def labels(
     return found
 
 
-def _marked(
-    header: list[str], rows: list[Row], columns: Sequence[str], values: Sequence[str] = ("0", "1")
-) -> list[list[str]]:
+def _marked(header: list[str], rows: list[Row], columns: Sequence[str], values: Sequence[str] = ("0", "1")) -> list:
     """For each row those of the ``columns`` that have a 1."""
-    places, found = [(header.index(name), name) for name in columns], []
+    places, found = {name: header.index(name) for name in columns}, []
     for row in rows:
-        cells = {name: row.cells[place].strip() for place, name in places}
+        cells = {name: row.cells[place].strip() for name, place in places.items()}
         if wrong := [name for name, value in cells.items() if value not in values]:
             raise ValueError(f"{row.where}, column {wrong[0]!r}: the value must be 0 or 1, got {cells[wrong[0]]!r}")
         found.append([name for name, value in cells.items() if value == "1"])
@@ -158,10 +152,10 @@ def _split(cell: str, known: Collection[str] = ()) -> list[str]:
 
 
 def _joined(rows: Collection[Sequence[str]], known: Collection[str] = ()) -> tuple[str, str] | None:
-    """What seems to separate names inside of single ones, and an example; None where there is no sign of it.
+    """What seems to separate names inside of single ones, and an example.
 
-    With commas and semicolons: all parts of a name are names as well, or most names consist of parts that come again.
-    Blanks are common in names ("traffic light"): there, most names with one must consist of names.
+    Commas and semicolons: all parts of a name are names as well, or most names consist of parts that come again.
+    Blanks are common in names ("traffic light"): most names with one must consist of names.
     """
     given = {name for names in rows for name in names} - set(known)
     for mark, word in SEPARATORS.items():
@@ -179,16 +173,11 @@ def _joined(rows: Collection[Sequence[str]], known: Collection[str] = ()) -> tup
     return None
 
 
-def write(
-    source: Path, images: Path, wanted: Mapping[Path, Sequence[str]], classes: Collection[str], target: Path
-) -> Path:
-    """``source`` with the labels that are ``wanted``.
-
-    Columns, their order, line ends and rows that do not change stay as they are, byte for byte.
-    """
+def write(source: Path, images: Path, wanted: Mapping, classes: Collection[str], target: Path) -> Path:
+    """``source`` with the labels that are ``wanted``; columns and rows that do not change stay, byte for byte."""
     mark, text = _text(source)
     out, header = [], table(source)[0]
-    for row in _rows(text, source):
+    for row in split_rows(text, source):
         body = any(row.cells) and [cell.strip() for cell in row.cells] != header
         file = inside(images, row.cells[0], row.where) if body else None
         changed = _changed(header, row.cells, wanted[file], classes) if file in wanted else row.cells
@@ -199,17 +188,18 @@ def write(
 
 
 def _changed(header: list[str], cells: list[str], names: Sequence[str], classes: Collection[str]) -> list[str]:
-    """The cells with the labels that are wanted; the old order first, new ones behind."""
+    """The cells with the labels that are wanted."""
     cells = list(cells)
     if [one for one in header[1:] if one in classes or one == "labels"] == ["labels"]:
         place = header.index("labels")
         old = _split(cells[place])
         if set(old) != set(names):
-            cells[place] = "|".join([name for name in old if name in names] + [n for n in names if n not in old])
+            cells[place] = "|".join(old_first(old, names))
         return cells
     for place, name in enumerate(header):
-        if place and name in classes and cells[place].strip() != str(int(name in names)):
-            cells[place] = str(int(name in names))
+        value = str(int(name in names))
+        if place and name in classes and cells[place].strip() != value:
+            cells[place] = value
     return cells
 
 

@@ -1,10 +1,12 @@
-"""A multi-label data set: what one is, and the checks that every format needs. `galc.data.load` reads one."""
+"""A multi-label data set, its split into gold, silver and single-label images, and what every format needs."""
 
 import errno
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from galc import store
+from galc.checks import check_labels
 
 SHORT = 255  # bytes: no shorter path has a name that is too long
 SHOWN = 10  # names in a message
@@ -20,7 +23,7 @@ SHOWN = 10  # names in a message
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """N images with their labels. Those without a label stay in it: what they lack may be missing.
+    """N images with their labels, which may be none.
 
     name    : what messages call it, e.g. "pictograms/train"
     classes : K different names
@@ -45,15 +48,13 @@ class Dataset:
 
     def __post_init__(self):
         images, size = len(self.files), len(self.classes)
-        given = {"groups": self.groups or ("",) * size}
-        given["trusted"] = torch.zeros(images, dtype=torch.bool) if self.trusted is None else self.trusted
-        for name, value in given.items():
-            object.__setattr__(self, name, value)
-        for name, shape in (("labels", (images, size)), ("trusted", (images,))):
-            part = getattr(self, name)
+        object.__setattr__(self, "groups", self.groups or ("",) * size)
+        if self.trusted is None:
+            object.__setattr__(self, "trusted", torch.zeros(images, dtype=torch.bool))
+        for what, part, shape in (("labels", self.labels, (images, size)), ("trusted", self.trusted, (images,))):
             if part.dtype != torch.bool or part.shape != shape:
                 raise ValueError(
-                    f"{self.name}: {name} must be bool {shape} for {images} files and {size} classes, "
+                    f"{self.name}: {what} must be bool {shape} for {images} files and {size} classes, "
                     f"got {part.dtype} {tuple(part.shape)}"
                 )
         if not images:
@@ -71,9 +72,8 @@ class Dataset:
         return len(self.files)
 
     def __str__(self) -> str:
-        bare = int((self.counts == 0).sum())
+        bare, mean = int((self.counts == 0).sum()), self.counts.double().mean()
         without = f", {bare:,} images without labels" if bare else ""
-        mean = self.counts.double().mean()
         said = f"{self.name}: {len(self):,} images, {self.num_classes} classes, {mean:.2f} labels an image{without}"
         return "; ".join([said, *self.notes])
 
@@ -94,7 +94,7 @@ class Dataset:
 
     def multi_label(self) -> Tensor:
         """(m,) int64 index of the images with at least two labels."""
-        return (self.counts >= 2).nonzero().flatten()
+        return multi_label(self.labels)
 
     def labelled(self) -> "Dataset":
         """The images that have a label. Raises ValueError where none has."""
@@ -103,13 +103,12 @@ class Dataset:
             raise ValueError(f"{self.name}: none of its {len(self):,} images has a label; check the annotations")
         return self if some.all() else self.subset(some)
 
-    def subset(self, index: Tensor | Sequence[int], name: str | None = None) -> "Dataset":
+    def subset(self, index: Tensor | Sequence[int]) -> "Dataset":
         """The images of an int64 index or a bool mask (N,), in that order."""
         index = torch.as_tensor(index)
         index = torch.arange(len(self))[index if index.dtype == torch.bool else index.long()]
-        files = tuple(self.files[i] for i in index.tolist())
-        parts = {"labels": self.labels[index], "trusted": self.trusted[index]}
-        return replace(self, name=name or self.name, files=files, **parts)
+        files, labels = tuple(self.files[i] for i in index.tolist()), self.labels[index]
+        return replace(self, files=files, labels=labels, trusted=self.trusted[index])
 
     def names(self) -> dict[Path, list[str]]:
         """For each file the names of its classes."""
@@ -135,6 +134,80 @@ def check_pair(train: Dataset, test: Dataset) -> None:
         raise ValueError(f"{train.name} and {test.name} share {len(common)} images, e.g. {min(common)}")
 
 
+# --- the split -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Split:
+    """The paper's protocol (arXiv 2108.02032, Sec. 4.1): sorted int64 indices into the training data, disjoint.
+
+    Images without a label are in none.
+
+    gold   : trusted images with at least two labels, to train and estimate with
+    held   : trusted images with at least two labels that no training and no estimate sees; to choose with
+    silver : all other images with at least two labels; these get the noise
+    single : images with exactly one label, clean
+    """
+
+    gold: Tensor
+    held: Tensor
+    silver: Tensor
+    single: Tensor
+
+
+def multi_label(labels: Tensor) -> Tensor:
+    """(m,) int64 index of the images with at least two labels; labels: (N, K) bool."""
+    return (check_labels(labels).sum(1) >= 2).nonzero().flatten()
+
+
+def split(
+    labels: Tensor,
+    gold_fraction: float = 0.1,
+    single_label_limit: int | None = None,
+    seed: int = 0,
+    gold_holdout: float = 0.0,
+) -> Split:
+    """Draw the gold/silver split and the single-label pool; labels: (N, K) bool.
+
+    gold_fraction      : gold are floor(fraction * n) of the n images with at least two labels, drawn uniformly
+    gold_holdout       : share of the gold images that is held out of them, rounded up; one always stays
+    single_label_limit : at most so many single-label images a class, drawn uniformly; None takes all
+
+    The same seed gives the same split in any process; a smaller fraction or limit gives a subset of a larger one's.
+    A class without gold or single-label images is no error.
+    Raises ValueError for a parameter out of range, and where no gold or no silver image is left.
+    """
+    labels = check_labels(labels)
+    for name, value, fits, limits in (
+        ("gold_fraction", gold_fraction, 0 < gold_fraction < 1, "above 0 and below 1"),
+        ("gold_holdout", gold_holdout, 0 <= gold_holdout < 1, "at least 0 and below 1"),
+        ("single_label_limit", single_label_limit, (single_label_limit or 0) >= 0, "None (all) or at least 0"),
+        ("seed", seed, seed >= 0, "at least 0"),
+    ):
+        if not fits:
+            raise ValueError(f"{name} must be {limits}, got {value}")
+    multi = multi_label(labels)
+    # Decimal: 0.29 * 100 is 28.999... in floating point, and its floor would lose an image.
+    gold = math.floor(Decimal(str(gold_fraction)) * len(multi))
+    if not 0 < gold < len(multi):
+        raise ValueError(
+            f"gold_fraction {gold_fraction} of {len(multi)} images with at least two labels makes {gold} gold and "
+            f"{len(multi) - gold} silver images; both need one at least: change gold_fraction or add images"
+        )
+    kept = max(gold - math.ceil(Decimal(str(gold_holdout)) * gold), 1)
+    order = multi[_permutation(len(multi), seed, 0)]
+    gold, held, silver = (part.sort().values for part in order.tensor_split([kept, gold]))
+    single = (labels.sum(1) == 1).nonzero().flatten()
+    single = single[_permutation(len(single), seed, 1)]
+    classes = labels[single].byte().argmax(1)
+    limited = [single[classes == k][:single_label_limit] for k in range(labels.shape[1])]
+    return Split(gold, held, silver, torch.cat(limited).sort().values)
+
+
+def _permutation(number: int, seed: int, stream: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng([seed, stream]).permutation(number))
+
+
 # --- what every format needs ---------------------------------------------------------------------------------------
 
 
@@ -142,6 +215,11 @@ def shorten(values: Iterable) -> str:
     """The first of them in a sentence."""
     values = [str(value) for value in values]
     return ", ".join(values[:SHOWN]) + (f", ... ({len(values):,})" if len(values) > SHOWN else "")
+
+
+def old_first(old: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The ``wanted`` names: those that were there in their old order, new ones behind."""
+    return [name for name in old if name in wanted] + [name for name in wanted if name not in old]
 
 
 def refuse_duplicates(values: Iterable, what: str, mend: str) -> None:
@@ -160,7 +238,15 @@ def inside(folder: Path, name: object, where: str) -> Path:
     if not path.startswith(os.path.join(folder, "")):
         raise ValueError(f"{where}: image {name!r} lies outside of {folder}; use paths below it, or name {ITS_FOLDER}")
     refuse_half_characters(name, f"{where}: image")
-    refuse_long(path, where)
+    try:
+        if len(os.fsencode(path)) > SHORT:
+            os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(
+                f"{where}: the image path {path[-60:]!r} (its end, of {len(path):,} characters) is longer than the "
+                "system allows; shorten it and rename the file"
+            ) from error
     return Path(path)
 
 
@@ -173,16 +259,3 @@ def refuse_half_characters(name: str, what: str) -> None:
         name.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(f"{what} {name!r} holds half a character ({error.reason}); write its name anew") from error
-
-
-def refuse_long(path: str, where: str) -> None:
-    """Raise ValueError for a path, or a part of one, that is longer than the system can open."""
-    try:
-        if len(os.fsencode(path)) > SHORT:
-            os.lstat(path)
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise ValueError(
-                f"{where}: the image path {path[-60:]!r} (its end, of {len(path):,} characters) is longer than the "
-                "system allows; shorten it and rename the file"
-            ) from error

@@ -37,14 +37,13 @@ class Archive:
 # The official site publishes no checksums. These are the ones that TensorFlow Datasets recorded
 # (tensorflow_datasets/url_checksums/coco.txt); torchvision's prototype data sets state the same.
 SITE = "http://images.cocodataset.org"
-COCO2014 = tuple(
-    Archive(f"{SITE}/{name}", size, sha256)
-    for name, size, sha256 in (
-        ("annotations/annotations_trainval2014.zip", 252_872_794,
-         "031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009"),
-        ("zips/val2014.zip", 6_645_013_297, "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0"),
-        ("zips/train2014.zip", 13_510_573_713, "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775"),
-    )
+COCO2014 = (
+    Archive(f"{SITE}/annotations/annotations_trainval2014.zip", 252_872_794,
+            "031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009"),
+    Archive(f"{SITE}/zips/val2014.zip", 6_645_013_297,
+            "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0"),
+    Archive(f"{SITE}/zips/train2014.zip", 13_510_573_713,
+            "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775"),
 )  # fmt: skip
 
 
@@ -55,19 +54,13 @@ def data_folder(name: str) -> Path:
 
 
 def fetch(
-    url: str,
-    path: Path,
-    sha256: str | None = None,
-    size: int | None = None,
-    retries: int = 5,
-    md5: str | None = None,
-    wait: float = 1.0,
+    url: str, path: Path, checksum: str | None = None, size: int | None = None, retries: int = 5, wait: float = 1.0
 ) -> str:
-    """Fetch one file and return the sha256 it has. A file that is there already is checked, not fetched again.
+    """Fetch one file and return its checksum: a sha256, or the md5 where ``checksum`` is one (of 32 digits).
 
-    What was received is kept in ``path``.part until it is whole and passes its checks, and a later call goes on from
-    there. A broken connection is taken up again after ``wait``, 2 ``wait``, 4 ``wait``, ... seconds, ``retries`` times
-    after the last attempt that brought anything.
+    A file that is there already is checked, not fetched again. What was received is kept in ``path``.part until it is
+    whole and passes its check, and a later call goes on from there. A broken connection is taken up again after
+    ``wait``, 2 ``wait``, 4 ``wait``, ... seconds, ``retries`` times after the last attempt that brought anything.
 
     Raises ConnectionError (no connection, or it keeps breaking), FileNotFoundError or PermissionError (the server
     refuses), ValueError (wrong size or checksum; the .part is removed), OSError (full disk; the .part is kept).
@@ -75,11 +68,11 @@ def fetch(
     path = Path(path)
     with store.locked(path.with_name(f"{path.name}.lock")):
         if path.exists():
-            return _verify(path, sha256, md5, size)
+            return _verify(path, checksum, size)
         part = path.with_name(path.name + ".part")
         _transfer(url, part, size, retries, wait)
         try:
-            seen = _verify(part, sha256, md5, size)
+            seen = _verify(part, checksum, size)
         except ValueError:
             part.unlink()
             raise
@@ -87,34 +80,30 @@ def fetch(
         return seen
 
 
-def _verify(path: Path, sha256: str | None, md5: str | None, size: int | None) -> str:
-    """The sha256 of a file. Raises ValueError if its size or a given checksum differs."""
-    have, sums = path.stat().st_size, {"sha256": hashlib.sha256()}
-    if md5:
-        sums["md5"] = hashlib.md5(usedforsecurity=False)
+def _verify(path: Path, checksum: str | None, size: int | None) -> str:
+    """The checksum of a file. Raises ValueError if it or the size differs."""
+    kind = "md5" if checksum and len(checksum) == 32 else "sha256"
+    have, sum = path.stat().st_size, hashlib.new(kind, usedforsecurity=False)
     with open(path, "rb") as file, _bar(f"checking {path.name}", have) as shown:
         while block := file.read(BLOCK):
-            for one in sums.values():
-                one.update(block)
+            sum.update(block)
             shown.update(len(block))
-    seen = {"size": have} | {name: one.hexdigest() for name, one in sums.items()}
-    for kind, expected in (("size", size), ("sha256", sha256), ("md5", md5)):
-        if expected is not None and expected != seen[kind]:
+    for what, seen, expected in (("size", have, size), (kind, sum.hexdigest(), checksum)):
+        if expected not in (None, seen):
             raise ValueError(
-                f"{path.name}: {kind} is {seen[kind]}, expected {expected}; the file is damaged or has been replaced: "
+                f"{path.name}: {what} is {seen}, expected {expected}; the file is damaged or has been replaced: "
                 f"delete {path} if it is still there and run the command again"
             )
-    return seen["sha256"]
+    return sum.hexdigest()
 
 
 def _transfer(url: str, part: Path, size: int | None, retries: int, wait: float) -> None:
     """Bring ``part`` to its full length, over as many connections as it takes."""
     failures = 0
     while True:
-        have = part.stat().st_size if part.exists() else 0
+        have = _length(part)
         try:
-            _receive(url, part, have, size)
-            return
+            return _receive(url, part, have, size)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416:  # more was kept than the server has: it cannot be of this file
@@ -125,35 +114,35 @@ def _transfer(url: str, part: Path, size: int | None, retries: int, wait: float)
             problem = error
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             problem = error
-        grown = part.exists() and part.stat().st_size > have
-        failures = 1 if grown else failures + 1
+        failures = 1 if _length(part) > have else failures + 1
         if failures > retries:
-            kept = part.stat().st_size if part.exists() else 0
             raise ConnectionError(
                 f"{url}: no more data after {failures} attempts ({problem}); check the connection or the proxy and "
-                f"run the command again: it goes on from the {kept:,} bytes in {part}"
+                f"run the command again: it goes on from the {_length(part):,} bytes in {part}"
             ) from problem
         time.sleep(wait * 2 ** (failures - 1))
+
+
+def _length(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _receive(url: str, part: Path, have: int, size: int | None) -> None:
     """One connection: append to ``part``, which has ``have`` bytes. Raises ConnectionError if it ends early."""
     if have and have == size:
         return
-    request = urllib.request.Request(
-        url, headers={"User-Agent": "galc"} | ({"Range": f"bytes={have}-"} if have else {})
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:
-        if have and response.status != 206:  # the server does not resume: from the start
+    headers = {"User-Agent": "galc"} | ({"Range": f"bytes={have}-"} if have else {})
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as response:
+        if response.status != 206:  # the server does not resume: from the start
             have = 0
-        if have and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             part.unlink()
             raise ConnectionError("the server resumes at another place")
         length = response.headers.get("Content-Length")
         total = size if length is None else have + int(length)
-        if size is not None and total != size:
+        if size not in (None, total):
             raise ValueError(f"{url}: the server offers {total:,} bytes, expected {size:,}; the file has been replaced")
-        require_space(part.parent, (total or 0) - have)
+        _require_space(part.parent, (total or 0) - have)
         with open(part, "ab" if have else "wb") as file, _bar(part.stem, total, have) as shown:
             while block := response.read(BLOCK):
                 file.write(block)
@@ -163,13 +152,11 @@ def _receive(url: str, part: Path, have: int, size: int | None) -> None:
         raise ConnectionError(f"the connection ended at {have:,} of {total:,} bytes")
 
 
-def require_space(folder: Path, needed: int) -> None:
-    """Raise OSError (ENOSPC) if a file system has less free space than ``needed`` bytes."""
+def _require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(
-            errno.ENOSPC, f"{needed:,} bytes needed, {free:,} free; make room or choose another --root", folder
-        )
+        problem = f"{needed:,} bytes needed, {free:,} free; make room or choose another --root"
+        raise OSError(errno.ENOSPC, problem, folder)
 
 
 def _bar(name: str, total: int | None, initial: int = 0) -> bar:
@@ -183,15 +170,15 @@ def extract(archive: Path, root: Path) -> None:
     """
     try:
         with zipfile.ZipFile(archive) as file:
-            todo = []
+            todo, inside = [], Path(os.path.abspath(root))
             for member in file.infolist():
                 target = Path(os.path.abspath(root / member.filename))
-                if Path(os.path.abspath(root)) not in target.parents:
+                if inside not in target.parents:
                     raise ValueError(f"{archive}: {member.filename} leads out of the folder; do not use this archive")
                 if not member.is_dir() and not (target.is_file() and target.stat().st_size == member.file_size):
                     todo.append((member, target))
             root.mkdir(parents=True, exist_ok=True)
-            require_space(root, sum(member.file_size for member, _ in todo))
+            _require_space(root, sum(member.file_size for member, _ in todo))
             for member, target in bar(todo, desc=f"extracting {archive.name}", unit="files"):
                 with file.open(member) as source, store.atomic(target) as temporary, open(temporary, "wb") as out:
                     shutil.copyfileobj(source, out, BLOCK)
@@ -213,7 +200,7 @@ def voc2007(root: Path) -> None:
 
     for part, key in (("trainval", "2007"), ("test", "2007-test")):
         archive = voc.DATASET_YEAR_DICT[key]
-        fetch(archive["url"], root / archive["filename"], md5=archive["md5"])
+        fetch(archive["url"], root / archive["filename"], archive["md5"])
         voc.VOCDetection(root, year="2007", image_set=part, download=True)
 
 
@@ -221,10 +208,7 @@ FETCH = {"coco2014": coco2014, "voc2007": voc2007}
 
 
 def command(name: str, root: str | None = None) -> None:
-    """``galc download``: a data set of `FETCH` into ``root``, by default where `galc.data` looks for it.
-
-    Raises OSError or ValueError that says what to do.
-    """
+    """``galc download``: a data set of `FETCH` into ``root``, by default where `galc.data.load` looks for it."""
     folder = store.typed(root) if root else data_folder(name)
     if folder.is_file():
         raise NotADirectoryError(f"{folder} is a file; choose another --root")

@@ -6,7 +6,7 @@ are folders under one dataset_dict.json. Images inside the table are written out
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from galc import store
 from galc.checks import needs
 from galc.data import csv
 from galc.data.class_folders import whole_folder
-from galc.data.dataset import Dataset, from_names, inside
+from galc.data.dataset import Dataset, from_names, inside, old_first
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,10 +38,9 @@ def part_folder(root: Path, split: str) -> Path:
             raise ValueError(f"{root} is a single part and has no test part; save a DatasetDict with train and test")
         return root
     has = _json(root / DICT).get("splits", [])
-    for name in SPLITS[split]:
-        if name in has:
-            return root / name
-    raise ValueError(f"{root} has no {' or '.join(SPLITS[split])} part; it has: {', '.join(map(str, has))}")
+    if not (found := [name for name in SPLITS[split] if name in has]):
+        raise ValueError(f"{root} has no {' or '.join(SPLITS[split])} part; it has: {', '.join(map(str, has))}")
+    return root / found[0]
 
 
 def read(path: Path, _: Path, name: str, *, label_column: str | None = None) -> Dataset:
@@ -50,25 +49,24 @@ def read(path: Path, _: Path, name: str, *, label_column: str | None = None) -> 
     A column of lists of class labels or of texts, or one of single ones. Raises ValueError naming file, column or row.
     """
     tables, features = _tables(path)
-    column = _label_column(features, label_column, path)
-    classes = _kind(features[column])[1]
-    values = [value for table in tables.values() for value in table[column].to_pylist()]
-    for n, row in enumerate(values):
-        for value in _list(row) if classes else ():
-            if not isinstance(value, int) or not 0 <= value < len(classes):
-                raise ValueError(f"{path}, row {n}, column {column!r}: {value!r} is none of the {len(classes)} classes")
-    found = [_as_names(value, classes) for value in values]
+    column, (_, classes, _) = _label_column(features, label_column, path)
+    found = [_names(value, classes, f"{path}, row {n}, column {column!r}") for n, value in _values(tables, column)]
     rows = dict(zip(_files(path, tables, features), found, strict=True))
     return from_names(name, rows, classes or sorted(set().union(*found)))
 
 
-def _list(value: object) -> list:
-    return [] if value is None else value if isinstance(value, list) else [value]
+def _values(tables: dict[Path, "pa.Table"], column: str) -> Iterator[tuple[int, object]]:
+    """The cells of a column, with the numbers of their rows."""
+    return enumerate(value for table in tables.values() for value in table[column].to_pylist())
 
 
-def _as_names(value: object, classes: list[str] | None) -> list[str]:
-    """The names of what stands in a cell: texts, or numbers of classes."""
-    return list(dict.fromkeys(classes[one] if classes else str(one) for one in _list(value)))
+def _names(value: object, classes: list[str] | None, where: str) -> list[str]:
+    """The names in a cell, which holds one or a list of texts, or of numbers of ``classes``."""
+    values = [] if value is None else value if isinstance(value, list) else [value]
+    for one in values if classes else ():
+        if not isinstance(one, int) or not 0 <= one < len(classes):
+            raise ValueError(f"{where}: {one!r} is none of the {len(classes)} classes")
+    return list(dict.fromkeys(classes[one] if classes else str(one) for one in values))
 
 
 def _tables(part: Path) -> tuple[dict[Path, "pa.Table"], dict]:
@@ -80,12 +78,12 @@ def _tables(part: Path) -> tuple[dict[Path, "pa.Table"], dict]:
         raise ValueError(f"{part} is a selection of rows; call flatten_indices() before save_to_disk")
     try:
         names = [str(one["filename"]) for one in state["_data_files"]]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{part / STATE} names no data files ({error}); {AGAIN}") from error
-    if outside := [name for name in names if Path(name).name != name]:
-        raise ValueError(f"{part / STATE}: the data file {outside[0]!r} lies outside of its folder")
+    except (KeyError, TypeError):
+        names = []
     if not names:
         raise ValueError(f"{part / STATE} names no data file; {AGAIN}")
+    if outside := [name for name in names if Path(name).name != name]:
+        raise ValueError(f"{part / STATE}: the data file {outside[0]!r} lies outside of its folder")
     tables = {part / name: _read_file(part / name) for name in names}
     first = next(iter(tables.values()))
     if missing := [name for name in features if name not in first.column_names]:
@@ -128,19 +126,17 @@ def _kind(feature: object) -> tuple[bool, list[str] | None, bool]:
     return lists, list(map(str, names)) if isinstance(names, list) else None, texts
 
 
-def _label_column(features: dict, wanted: str | None, part: Path) -> str:
-    """The column of the labels: the one that is ``wanted``, or the only one of the first kind that there is."""
-    if wanted is not None:
-        if wanted not in features:
-            raise ValueError(f"{part} has no column {wanted!r}; it has: {', '.join(features)}")
-        return wanted
+def _label_column(features: dict, wanted: str | None, part: Path) -> tuple[str, tuple]:
+    """The column of the labels and its `_kind`: the one that is ``wanted``, or the only one of the best kind."""
     kinds = {name: _kind(feature) for name, feature in features.items()}
-    ways = [
+    ways = (
         [name for name, (lists, classes, _) in kinds.items() if lists and classes is not None],
         [name for name, (lists, _, texts) in kinds.items() if lists and texts],
         [name for name, (lists, classes, _) in kinds.items() if not lists and classes is not None],
-    ]
-    found = next(filter(None, ways), [])
+    )
+    found = [wanted] if wanted is not None else next(filter(None, ways), [])
+    if wanted is not None and wanted not in features:
+        raise ValueError(f"{part} has no column {wanted!r}; it has: {', '.join(features)}")
     if len(found) > 1:
         raise ValueError(
             f"{part} has several columns of labels: {', '.join(found)}; save it with one of them, or name it "
@@ -148,7 +144,7 @@ def _label_column(features: dict, wanted: str | None, part: Path) -> str:
         )
     if not found:
         raise ValueError(f"{part} has no column of class labels or of lists of texts; it has: {', '.join(features)}")
-    return found[0]
+    return found[0], kinds[found[0]]
 
 
 def _files(part: Path, tables: dict[Path, "pa.Table"], features: dict) -> list[Path]:
@@ -158,32 +154,29 @@ def _files(part: Path, tables: dict[Path, "pa.Table"], features: dict) -> list[P
         raise ValueError(f"{part} must have one column of images, got: {', '.join(columns) or 'none'}")
     digest = store.digest([store.file_digest(file) for file in tables])
     folder, files = store.outputs() / "data" / f"saved-{digest}", []
-    for n, value in enumerate(value for table in tables.values() for value in table[columns[0]].to_pylist()):
+    for n, value in _values(tables, columns[0]):
         content, name = (value or {}).get("bytes"), (value or {}).get("path")
         if content is None and not name:
             raise ValueError(f"{part}, row {n}: the image is empty; take the row out")
-        files.append(inside(part, name, f"{part}, row {n}") if content is None else _written(folder, n, content))
+        if content is None:
+            files.append(inside(part, name, f"{part}, row {n}"))
+            continue
+        ending = next((ending for magic, ending in ENDINGS.items() if content.startswith(magic)), ".img")
+        files.append(folder / f"{n:07d}{ending}")
+        if not files[-1].is_file() or files[-1].stat().st_size != len(content):
+            with store.atomic(files[-1]) as temporary:
+                temporary.write_bytes(content)
     return files
 
 
-def _written(folder: Path, n: int, content: bytes) -> Path:
-    ending = next((ending for magic, ending in ENDINGS.items() if content.startswith(magic)), ".img")
-    path = folder / f"{n:07d}{ending}"
-    if not path.is_file() or path.stat().st_size != len(content):
-        with store.atomic(path) as temporary:
-            temporary.write_bytes(content)
-    return path
-
-
-def write(source: Path, images: Path, wanted: Mapping[Path, Sequence[str]], _: object, target: Path) -> Path:
+def write(source: Path, _: Path, wanted: Mapping[Path, Sequence[str]], __: object, target: Path) -> Path:
     """Arrow files with the column of labels anew, all other columns, types and files as they were.
 
     A column of single labels cannot hold two of them: then all labels go to labels.csv beside ``target``.
     """
     pa = needs("pyarrow", "study")
     tables, features = _tables(source)
-    column = _label_column(features, None, source)
-    lists, classes, _ = _kind(features[column])
+    column, (lists, classes, _) = _label_column(features, None, source)
     if not lists and any(len(names) > 1 for names in wanted.values()):
         return csv.write_new({str(file): names for file, names in wanted.items()}, target.parent / "labels.csv")
     order = iter(_files(source, tables, features))
@@ -191,8 +184,7 @@ def write(source: Path, images: Path, wanted: Mapping[Path, Sequence[str]], _: o
         shutil.copytree(source, folder, dirs_exist_ok=True)
         for file, table in tables.items():
             values = [_changed(old, wanted.get(next(order)), classes, lists) for old in table[column].to_pylist()]
-            place = table.schema.get_field_index(column)
-            field = table.schema.field(column)
+            place, field = table.schema.get_field_index(column), table.schema.field(column)
             table = table.set_column(place, field, pa.array(values, field.type))
             with pa.OSFile(str(folder / file.name), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
                 stream.write_table(table)
@@ -202,10 +194,9 @@ def write(source: Path, images: Path, wanted: Mapping[Path, Sequence[str]], _: o
 
 
 def _changed(old: object, names: Sequence[str] | None, classes: list[str] | None, lists: bool) -> object:
-    """The labels of a row as its column has them, the old ones first; ``names`` None: as they are."""
-    had = _as_names(old, classes)
+    """The labels of a row as its column has them; ``names`` None: as they are."""
+    had = _names(old, classes, "")
     if names is None or set(had) == set(names):
         return old
-    ordered = [name for name in had if name in names] + [name for name in names if name not in had]
-    values = [classes.index(name) for name in ordered] if classes else ordered
+    values = [classes.index(name) if classes else name for name in old_first(had, names)]
     return values if lists else next(iter(values), None)

@@ -2,8 +2,7 @@
 
 How an image is read, everywhere: turned upright by its EXIF orientation; to RGB (transparency on white, 16-bit grey
 scaled to 8 bits, CMYK and palettes by Pillow); squashed to a square by antialiased bilinear resampling, which is what
-the authors of ASL do. Decoding and the network run in threads, each with one core: both release Python's lock, and
-a network on one core needs neither synchronisation nor luck when other programs are running.
+the authors of ASL do. Decoding and the network run in threads of one core each: both release Python's lock.
 """
 
 import json
@@ -14,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO
@@ -81,16 +81,15 @@ def content(data: Dataset, workers: int | None = None) -> str:
 
 
 def check_images(data: Dataset, workers: int | None = None) -> None:
-    """Decode every file at the least resolution it offers. Raises ValueError naming up to ten unreadable ones.
+    """Decode every file at the least resolution it offers, a fiftieth of the cost of features.
 
-    Costs about a fiftieth of computing features, and comes before it.
+    Raises ValueError naming up to ten unreadable ones.
     """
     needs("PIL.ImageFile", "images").LOAD_TRUNCATED_IMAGES = False  # half an image must not pass for a whole one
     bad = []
     with _threads(workers) as pool:
         for file, error in _ahead(pool, _fault, bar(data.files, desc="checking images", unit="images")):
-            if error:
-                bad.append(f"{file} ({error})")
+            bad += [f"{file} ({error})"] if error else []
             if len(bad) == 10:
                 break
     if bad:
@@ -107,17 +106,11 @@ def _fault(file: Path) -> str | None:
 
 
 def _batches(
-    data: Dataset,
-    size: int,
-    work: Callable[[np.ndarray], object],
-    what: str,
-    workers: int | None,
-    batch: int,
-    first: int = 0,
-) -> Iterator[object]:
+    data: Dataset, size: int, what: str, workers: int | None, batch: int, work: Callable = np.asarray, first: int = 0
+) -> Iterator[np.ndarray]:
     """work((n, size, size, 3) uint8) for each batch, in order, from image ``first`` on; threads are a few ahead."""
 
-    def task(start: int) -> object:
+    def task(start: int) -> np.ndarray:
         images = np.empty((min(batch, len(data) - start), size, size, 3), np.uint8)
         for n, file in enumerate(data.files[start : start + batch]):
             with _naming(file):
@@ -140,14 +133,13 @@ def _naming(file: Path) -> Iterator[None]:
 
 def _ahead(pool: ThreadPoolExecutor, task: Callable, items: Iterable) -> Iterator[tuple]:
     """(item, task(item)) in order; only a few tasks wait, whatever the number of items."""
-    waiting: deque = deque()
+    items, waiting = iter(items), deque()
     try:
-        for item in items:
-            waiting.append((item, pool.submit(task, item)))
-            if len(waiting) == AHEAD:
-                item, future = waiting.popleft()
-                yield item, future.result()
-        for item, future in waiting:
+        while True:
+            waiting.extend((item, pool.submit(task, item)) for item in islice(items, AHEAD - len(waiting)))
+            if not waiting:
+                return
+            item, future = waiting.popleft()
             yield item, future.result()
     finally:
         for _, future in waiting:
@@ -170,10 +162,9 @@ def _threads(workers: int | None) -> Iterator[ThreadPoolExecutor]:
 def decode(data: Dataset, size: int, workers: int | None = None) -> np.ndarray:
     """All images as (N, 3, size, size) uint8, memory-mapped (copy on write: changes never reach the file).
 
-    Computed once for the content of the files and the size, and stored in outputs()/cache/images; the checksum that
-    is written last is verified at each call, and a broken or half-written entry is reported and made again. Decoding
-    that was interrupted goes on where it was. An image that cannot be read is never left out or replaced: ValueError
-    names up to ten of them before anything is written.
+    Computed once for the content of the files and the size; the checksum that is written last is verified at each call,
+    and a broken entry is reported and made again. Decoding that was interrupted goes on where it was. Raises ValueError
+    naming up to ten images that cannot be read, before anything is written.
     """
     key = {"images": content(data, workers), "size": size, "version": 1}
     path = store.outputs() / "cache" / "images" / f"{store.digest(key)}.npy"
@@ -196,8 +187,7 @@ def decode(data: Dataset, size: int, workers: int | None = None) -> np.ndarray:
 
 
 def _decode_to(part: Path, note: Path, data: Dataset, size: int, workers: int | None) -> None:
-    """Write the images to ``part`` as .npy, from where an interrupted call has left it: ``note`` says how many images
-    have reached the disk for certain.
+    """Write the images to ``part`` as .npy; ``note`` says how many have reached the disk for certain, and go on there.
 
     Plain writes in order: on a full disk they raise, where writing through a memory map would kill the process.
     """
@@ -209,9 +199,8 @@ def _decode_to(part: Path, note: Path, data: Dataset, size: int, workers: int | 
         np.lib.format.write_array_header_1_0(file, header)
         file.seek(done * 3 * size * size, os.SEEK_CUR)
         file.truncate()
-        pixels = lambda images: images.transpose(0, 3, 1, 2)  # noqa: E731
-        for batch in _batches(data, size, pixels, "decoding", workers, LARGE, done):
-            file.write(batch.tobytes())
+        for batch in _batches(data, size, "decoding", workers, LARGE, first=done):
+            file.write(batch.transpose(0, 3, 1, 2).tobytes())
             done += len(batch)
             if done % (SYNC * LARGE) == 0:
                 _sync(file)
@@ -252,22 +241,16 @@ def features(
     """(N, D) float32 pooled features of a frozen backbone, not standardised; see `galc.data.backbones.build_backbone`.
 
     size: pixels the images are squashed to; None takes `native_size`. mirror: of the images with left and right
-    exchanged. Computed once for the content of the files and the weights, and stored. On a GPU where there is one,
-    else on ``workers`` cores. Raises ValueError naming the unreadable images, or the images whose features are not
-    finite, and whatever `build_backbone` raises.
+    exchanged. Stored, once for the content of the files and the weights. Computed on a GPU where there is one, else on
+    ``workers`` cores. Raises ValueError naming images that are unreadable or have features that are not finite, and
+    whatever `build_backbone` raises.
     """
     model, mean, std, dim = build_backbone(backbone, weights)
     size = size or native_size(data)
     if model.pretrained_cfg.get("fixed_input_size") and size != (fixed := model.pretrained_cfg["input_size"][-1]):
         raise ValueError(f"backbone {backbone!r} takes images of {fixed} pixels alone, got size {size}")
-    key = {
-        "images": content(data, workers),
-        "backbone": backbone,
-        "weights": weights_digest(model),
-        "normalization": [mean, std],
-        "size": size,
-        "version": 1,
-    } | ({"mirror": True} if mirror else {})
+    key = {"images": content(data, workers), "backbone": backbone, "weights": weights_digest(model)}
+    key |= {"normalization": [mean, std], "size": size, "version": 1} | ({"mirror": True} if mirror else {})
 
     def compute() -> tuple[dict, dict]:
         check_images(data, workers)
@@ -296,10 +279,9 @@ def _extract(data: Dataset, model: nn.Module, mean, std, size: int, workers: int
         batch = batch.flip(3) if mirror else batch
         return model(batch.sub_(mean).div_(scale)).float().numpy(force=True)
 
-    if device.type == "cpu":
-        # glibc stops returning memory to the system after each layer once it has seen a block of nearly 32 MiB freed;
-        # the page faults it saves are a quarter of the time. Elsewhere this line does nothing.
-        torch.empty(31 << 20, dtype=torch.uint8)
-        return np.concatenate(list(_batches(data, size, forward, "features", workers, BATCH)))
-    batches = _batches(data, size, lambda images: images, "features", workers, LARGE)
-    return np.concatenate([forward(images) for images in batches])
+    if device.type == "cuda":
+        return np.concatenate([forward(images) for images in _batches(data, size, "features", workers, LARGE)])
+    # glibc stops returning memory to the system after each layer once it has seen a block of nearly 32 MiB freed; the
+    # page faults it saves are a quarter of the time. Elsewhere this line does nothing.
+    torch.empty(31 << 20, dtype=torch.uint8)
+    return np.concatenate(list(_batches(data, size, "features", workers, BATCH, forward)))

@@ -27,7 +27,7 @@ Make = Callable[[Any, Estimate | None, TrainingSet], tuple[TrainingSet, Loss]]
 ASL: Elementwise = AsymmetricLoss(reduction="none")
 BCE: Elementwise = nn.BCEWithLogitsLoss(reduction="none")
 
-# the images that a method trains on: the parts of `galc.data.split.Split`
+# the images that a method trains on: the parts of `galc.data.dataset.Split`
 DATA = {
     "silver": ("silver",),
     "gold": ("gold",),

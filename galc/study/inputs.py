@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from galc import store
 from galc.data import images
 from galc.data.backbones import build_backbone, weights_digest
-from galc.data.dataset import Dataset, check_pair
+from galc.data.dataset import Dataset, Split, check_pair, split
 from galc.data.load import load
-from galc.data.pictograms.labels import categories
-from galc.data.split import Split, split
+from galc.data.pictograms import categories
 from galc.methods import plugins
 from galc.noise import Changes, Injected, Noise, by_image, changes, from_file, kinds, none
 from galc.study.params import Params

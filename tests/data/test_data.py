@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from galc.checks import MissingPackage
-from galc.data.dataset import Dataset, check_pair
+from galc.data.dataset import Dataset, check_pair, multi_label, split
 from galc.data.load import load, write_like
-from galc.data.split import multi_label, split
 
 
 def picture(file: Path) -> Path:
@@ -542,7 +541,7 @@ def test_a_fraction_of_a_round_number_loses_no_image():
 
 
 def test_the_split_is_the_same_in_another_process_and_differs_by_seed():
-    code = "import torch; from galc.data.split import split\nl = torch.ones(300, 3, dtype=torch.bool)\n"
+    code = "import torch; from galc.data.dataset import split\nl = torch.ones(300, 3, dtype=torch.bool)\n"
     code += "l[200:, 1:] = False\n"
     code += "s = split(l, 0.1, 5, 3); print(s.gold.tolist() + s.single.tolist())"
     there = subprocess.run(

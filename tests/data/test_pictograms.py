@@ -17,8 +17,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from galc.data import pictograms
-from galc.data.pictograms import scenes
-from galc.data.pictograms.labels import categories, draw_sets, sample, statistics
+from galc.data.pictograms import categories, draw_sets, sample, scenes, statistics
 from galc.store import ROOT
 
 SMALL = {"train": 7, "test": 3, "size": 48}
@@ -194,7 +193,7 @@ def test_a_folder_with_other_files_is_refused_and_kept(tmp_path):
 # Pictures
 
 
-@pytest.mark.parametrize("symbol", [s for row in scenes.symbols() for s in row])
+@pytest.mark.parametrize("symbol", [s for row in scenes.SYMBOLS for s in row])
 def test_every_symbol_of_a_class_is_really_drawn(symbol):
     picture = scenes.bitmap(symbol, 64)
     ink = np.asarray(picture)[..., 3] > 127
@@ -205,9 +204,9 @@ def test_every_symbol_of_a_class_is_really_drawn(symbol):
 
 
 def test_no_symbol_stands_for_two_things():
-    every = [s for row in scenes.symbols() for s in row] + scenes.distractors()
+    every = [s for row in scenes.SYMBOLS for s in row] + scenes.DISTRACTORS
     assert len(every) == len(set(every))
-    assert len({scenes.bitmap(s, 48).tobytes() for s in scenes.distractors()}) > 100
+    assert len({scenes.bitmap(s, 48).tobytes() for s in scenes.DISTRACTORS}) > 100
 
 
 def test_an_unknown_symbol_is_named():

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from galc.clean.pipeline import load
-from galc.data.trusted import find
+from galc.data.load import find_images
 
 ROWS = "image,labels\nx/a.png,dog\nx/b.png,cat|dog\ny/a.png,cat\n"
 
@@ -111,7 +111,7 @@ def test_a_column_holds_0_and_1_alone(source):
 
 def test_a_longer_path_finds_the_one_that_is_meant():
     files = [Path("/d/x/a.png"), Path("/d/y/a.png"), Path("/d/b.png")]
-    assert find(files, ["y/a.png", "b.png"], "here") == [1, 2]
+    assert find_images(files, ["y/a.png", "b.png"], "here") == [1, 2]
 
 
 def test_the_digest_knows_labels_and_trust(source):
@@ -131,3 +131,13 @@ def test_a_second_file_that_lacks_a_class_of_the_data_is_refused(source):
     flags = write(source, "second.csv", "image,dog\nx/a.png,1\n")
     with pytest.raises(ValueError, match="no column for class cat; add it"):
         load(source, flags)
+
+
+@pytest.mark.parametrize("others", ["y/b.png,dog\n", "y/b.png,dog\nw/b.png,dog\n"])
+def test_a_second_file_that_names_one_image_twice_is_refused(source, others):
+    for name in ("y/b.png", "w/b.png"):
+        (source.parent / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(source.parent / name)
+    second = write(source, "second.csv", "image,labels\nx/b.png,cat\n" + others)
+    with pytest.raises(ValueError, match=r"second\.csv: two of its images are called like one of mine"):
+        load(source, second)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from galc.checks import check_transition
-from galc.data.pictograms.labels import categories
+from galc.data.pictograms import categories
 from galc.estimators.base import limits
 from galc.noise.kinds import KINDS, Request, make
 from galc.study import run as study

