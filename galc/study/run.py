@@ -198,8 +198,10 @@ def environment() -> dict:
 
 
 def git_revision() -> str:
-    """The commit, "-dirty" behind it where files differ; "unknown" outside a checkout."""
-    command = ["git", "-C", str(store.ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    """The commit, "-dirty" behind it where files differ; "unknown" outside a checkout of galc."""
+    if store.CHECKOUT is None:  # installed: a repository around site-packages is another one's
+        return "unknown"
+    command = ["git", "-C", str(store.CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -569,3 +569,8 @@ def test_a_run_says_what_it_does(tiny):
     ):
         assert part in text
     assert sum(line.startswith("epoch") for line in lines) == 2
+
+
+def test_an_installed_galc_names_no_commit_of_a_repository_around_it(monkeypatch):
+    monkeypatch.setattr(store, "CHECKOUT", None)  # store.ROOT still lies in one
+    assert study.git_revision() == "unknown"
