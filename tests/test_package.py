@@ -135,13 +135,13 @@ def test_the_studys_own_files_are_missed_with_a_word_on_where_they_are(installed
 def test_the_core_is_imported_without_any_extra_and_the_rest_names_what_brings_what_it_misses(installed, tmp_path):
     code = f"""{without(*EXTRAS)}
 import importlib, pkgutil, galc
-from galc.checks import MissingPackage, told
+from galc.checks import MissingPackage
 for module in pkgutil.walk_packages(galc.__path__, "galc.", onerror=lambda name: None):
     if not module.name.endswith("__main__"):
         try:
             importlib.import_module(module.name)
         except ImportError as error:
-            print("misses" if isinstance(told(error), MissingPackage) else "fails", module.name, told(error))
+            print("misses" if isinstance(error, MissingPackage) else "fails", module.name, error)
 for name in galc.__all__:
     getattr(galc, name)
 print("done")

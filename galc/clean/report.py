@@ -13,6 +13,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from galc.checks import needs
+
+needs("jinja2", "study")
+needs("matplotlib", "study")
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

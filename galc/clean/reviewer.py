@@ -15,6 +15,10 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+from galc.checks import needs
+
+needs("anywidget", "study")
+
 import anywidget
 import ipywidgets
 import numpy as np

@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from galc.checks import needs
+
+needs("distributed", "study")
+
 import dask
 import joblib
 import torch

